@@ -1,0 +1,8 @@
+//! offpush: an offline push relay that runs beside a chat server.
+
+pub mod clock;
+pub mod model;
+pub mod sim;
+pub mod store;
+pub mod transport;
+pub mod vendor;

@@ -1,0 +1,3 @@
+//! Arguments in, one call, exit code out.
+
+fn main() {}

@@ -1,0 +1,228 @@
+//! `OfflinePushInfo`: what the sender asks the notification to look like.
+//!
+//! Field names, types and ranges follow Tencent Cloud Chat's REST object (trtc.io/document/77715,
+//! cloud.tencent.com/document/product/269/133879). Unknown fields are ignored. A missing or empty
+//! value leaves the certificate's value in force.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// The whole object. Every field may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct OfflinePushInfo {
+    /// 0 pushes, 1 asks for no offline push.
+    pub push_flag: u8,
+    /// Notification title of every platform.
+    pub title: Option<String>,
+    /// Notification text; beats whatever the elements would say.
+    pub desc: Option<String>,
+    /// Pass-through text for the app; JSON text, since several vendors refuse anything else.
+    pub ext: Option<String>,
+    /// Title and text by device language.
+    pub multi_language_content: Vec<LanguageContent>,
+    /// Android vendors.
+    pub android_info: AndroidInfo,
+    /// Apple.
+    pub apns_info: ApnsInfo,
+    /// HarmonyOS.
+    pub harmony_info: HarmonyInfo,
+    /// Adds to the badge, 1..=99.
+    pub badge_add_num: Option<u32>,
+    /// Sets the badge, 0..=999 on APNs and 0..=99 on Huawei; beats `badge_add_num`.
+    pub badge_set_num: Option<u32>,
+}
+
+/// Title and text for one language.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LanguageContent {
+    /// The device language this is for, such as `en` or `zh-Hans`.
+    pub language: String,
+    /// Title in that language.
+    pub title: Option<String>,
+    /// Text in that language.
+    pub desc: Option<String>,
+}
+
+/// `AndroidInfo`: one field per vendor setting.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AndroidInfo {
+    /// Sound file name without extension.
+    #[serde(rename = "Sound")]
+    pub sound: Option<String>,
+    /// 0 default style, 1 big text (Huawei, Honor, OPPO).
+    #[serde(rename = "PushStyle")]
+    pub push_style: Option<u8>,
+    /// Xiaomi channel.
+    #[serde(rename = "XiaoMiChannelID", deserialize_with = "text_or_number")]
+    pub xiaomi_channel_id: Option<String>,
+    /// OPPO channel.
+    #[serde(rename = "OPPOChannelID", deserialize_with = "text_or_number")]
+    pub oppo_channel_id: Option<String>,
+    /// OPPO message class, such as `IM`.
+    #[serde(rename = "OPPOCategory")]
+    pub oppo_category: Option<String>,
+    /// OPPO notify level: 1, 2 or 16. Needs a category.
+    #[serde(rename = "OPPONotifyLevel")]
+    pub oppo_notify_level: Option<u32>,
+    /// OPPO private-message template.
+    #[serde(rename = "OPPOPrivateMsgTemplateId")]
+    pub oppo_private_msg_template_id: Option<String>,
+    /// Values of the template's title.
+    #[serde(rename = "OPPOPrivateTitleParameters")]
+    pub oppo_private_title_parameters: Option<BTreeMap<String, Value>>,
+    /// Values of the template's text.
+    #[serde(rename = "OPPOPrivateContentParameters")]
+    pub oppo_private_content_parameters: Option<BTreeMap<String, Value>>,
+    /// vivo: 0 operational, 1 system.
+    #[serde(rename = "VIVOClassification")]
+    pub vivo_classification: Option<u8>,
+    /// vivo message class.
+    #[serde(rename = "VIVOCategory")]
+    pub vivo_category: Option<String>,
+    /// vivo: 1 none, 2 ring, 3 vibrate, 4 both. Text or number.
+    #[serde(rename = "VIVONotifyType", deserialize_with = "text_or_number")]
+    pub vivo_notify_type: Option<String>,
+    /// Huawei channel.
+    #[serde(rename = "HuaWeiChannelID")]
+    pub huawei_channel_id: Option<String>,
+    /// Huawei importance: `LOW` or `NORMAL`.
+    #[serde(rename = "HuaWeiImportance")]
+    pub huawei_importance: Option<String>,
+    /// Huawei message class.
+    #[serde(rename = "HuaWeiCategory")]
+    pub huawei_category: Option<String>,
+    /// Huawei picture, https.
+    #[serde(rename = "HuaWeiImage")]
+    pub huawei_image: Option<String>,
+    /// 1 makes `Ext` an Intent parameter, 0 an Action parameter.
+    #[serde(rename = "ExtAsHuaweiIntentParam")]
+    pub ext_as_huawei_intent_param: Option<u8>,
+    /// Honor importance: `LOW` or `NORMAL`.
+    #[serde(rename = "HonorImportance")]
+    pub honor_importance: Option<String>,
+    /// Honor picture, https.
+    #[serde(rename = "HonorImage")]
+    pub honor_image: Option<String>,
+    /// FCM channel.
+    #[serde(rename = "GoogleChannelID")]
+    pub google_channel_id: Option<String>,
+    /// FCM picture, https.
+    #[serde(rename = "GoogleImage")]
+    pub google_image: Option<String>,
+    /// FCM priority: `normal` or `high`.
+    #[serde(rename = "GooglePriority")]
+    pub google_priority: Option<String>,
+    /// Meizu: 0 public, 1 private.
+    #[serde(rename = "MeiZuNoticeMsgType")]
+    pub meizu_notice_msg_type: Option<u8>,
+}
+
+/// `ApnsInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ApnsInfo {
+    /// 0 counts this message in the badge, 1 leaves the badge alone.
+    pub badge_mode: Option<u8>,
+    /// Replaces the title on Apple devices.
+    pub title: Option<String>,
+    /// Line under the title.
+    pub sub_title: Option<String>,
+    /// Picture, carried as the custom key `image` for the app's notification service extension.
+    pub image: Option<String>,
+    /// 1 sets `mutable-content`.
+    pub mutable_content: Option<u8>,
+    /// Sound file with extension.
+    pub sound: Option<String>,
+    /// `passive`, `active`, `time-sensitive` or `critical`.
+    pub interruption_level: Option<String>,
+    /// 1 makes it a silent background push.
+    pub content_available: Option<u8>,
+    /// 1 makes it a VoIP push.
+    pub is_voip_push: Option<u8>,
+    /// Updates or ends a Live Activity.
+    pub live_activity: Option<LiveActivity>,
+}
+
+/// `ApnsInfo.LiveActivity`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LiveActivity {
+    /// The activity, at most 64 bytes.
+    pub la_id: String,
+    /// `update` or `end`.
+    pub event: String,
+    /// What the activity shows.
+    pub content_state: serde_json::Map<String, Value>,
+    /// Unix seconds at which an ended activity leaves the screen.
+    #[serde(default)]
+    pub dismissal_date: Option<u64>,
+}
+
+/// `HarmonyInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HarmonyInfo {
+    /// Replaces the title.
+    pub title: Option<String>,
+    /// Message class.
+    pub category: Option<String>,
+    /// Picture, https.
+    pub image: Option<String>,
+    /// Sound file in rawfile.
+    pub sound: Option<String>,
+    /// Seconds, 1..=60, only together with `sound`.
+    pub sound_duration: Option<u32>,
+}
+
+/// Some senders write a channel as a number; the vendors take text.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum TextOrNumber {
+        Text(String),
+        Number(i64),
+    }
+    let given = Option::<TextOrNumber>::deserialize(deserializer)?;
+    Ok(given.map(|given| match given {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
+    }))
+}
+
+/// `Some` only when the text is there and not empty: an empty value never overrides.
+pub fn filled(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_of_the_reference_is_read_whole() {
+        let info: OfflinePushInfo = serde_json::from_str(
+            r#"{"PushFlag":0,"Title":"Mina","Desc":"See you","Ext":"{\"room\":\"r-17\"}",
+                "AndroidInfo":{"OPPOChannelID":"chat","OPPOCategory":"IM","OPPONotifyLevel":2,
+                "VIVOCategory":"IM","HuaWeiCategory":"IM","XiaoMiChannelID":130001,
+                "VIVONotifyType":4,"GooglePriority":"high"},
+                "ApnsInfo":{"Sound":"ding.caf","BadgeMode":0,"MutableContent":1,
+                "InterruptionLevel":"time-sensitive"},"HarmonyInfo":{"Category":"IM"}}"#,
+        )
+        .expect("the sample");
+        assert_eq!(info.android_info.xiaomi_channel_id.as_deref(), Some("130001"));
+        assert_eq!(info.android_info.vivo_notify_type.as_deref(), Some("4"));
+        assert_eq!(info.apns_info.mutable_content, Some(1));
+        assert_eq!(info.harmony_info.category.as_deref(), Some("IM"));
+    }
+
+    #[test]
+    fn an_empty_value_never_overrides() {
+        assert_eq!(filled(&Some(String::new())), None);
+        assert_eq!(filled(&Some("x".into())), Some("x"));
+    }
+}

@@ -1,0 +1,91 @@
+//! Strict simulators of the vendors: they verify what the vendors verify and answer in the
+//! vendors' own error bodies, so that a mistake of the relay is found here and not on a phone.
+//!
+//! Nothing in this room uses an adapter's code, and no adapter uses this room's: one mistake must
+//! not cancel another. A simulator is a pure state machine over [`SimRequest`]; sockets, TLS,
+//! faults and the control API are written once, around them.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+
+use crate::model::time::UnixMs;
+use crate::sim::phones::Phones;
+
+pub mod phones;
+
+/// One request as a vendor's server sees it.
+#[derive(Clone, Debug)]
+pub struct SimRequest {
+    /// Method.
+    pub method: Method,
+    /// Path without query.
+    pub path: String,
+    /// Query without `?`; empty when there is none.
+    pub query: String,
+    /// Headers, repeated ones kept.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+    /// Which connection it came on: APNs binds keys to connections.
+    pub connection: u64,
+    /// The client certificate of that connection, leaf DER, when one was presented.
+    pub client_certificate: Option<Bytes>,
+    /// Now.
+    pub now: UnixMs,
+}
+
+/// One answer of a vendor's server.
+#[derive(Clone, Debug)]
+pub struct SimReply {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl SimReply {
+    /// An answer with a JSON body.
+    pub fn json(status: StatusCode, body: &Value) -> Self {
+        let mut headers = HeaderMap::new();
+        let json = http::HeaderValue::from_static("application/json");
+        headers.insert(http::header::CONTENT_TYPE, json);
+        SimReply { status, headers, body: Bytes::from(body.to_string()) }
+    }
+
+    /// An answer without a body.
+    pub fn empty(status: StatusCode) -> Self {
+        SimReply { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
+/// One simulated vendor.
+pub trait Simulator: Send + Sync + 'static {
+    /// The vendor's name, lower case.
+    fn vendor(&self) -> &'static str;
+
+    /// Whether this request is for this vendor's API by its path; the server tries each in turn
+    /// when several vendors share a port.
+    fn owns(&self, path: &str) -> bool;
+
+    /// Verifies a request as the vendor would and answers it; what a phone would have received is
+    /// recorded in `phones`.
+    fn answer(&self, request: &SimRequest, phones: &Phones) -> SimReply;
+
+    /// Credentials that this simulator accepts, in the form of the upload API's `credential`
+    /// object, with the `options` they need; the first is the usual one.
+    fn credentials(&self) -> Vec<SimCredential>;
+}
+
+/// A credential that works here.
+#[derive(Clone, Debug)]
+pub struct SimCredential {
+    /// A name for people, such as `p8` or `p12`.
+    pub name: &'static str,
+    /// The `credential` object.
+    pub credential: Value,
+    /// The `options` object.
+    pub options: Value,
+}

@@ -1,0 +1,205 @@
+//! Building and reading keys: a class byte, then fields whose byte order is their order.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::store::Key;
+
+/// What kind of row a key names. The first byte of every key; never reused for another meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Class {
+    /// An app: `A app`.
+    App = b'A',
+    /// A certificate: `B app cert`.
+    Certificate = b'B',
+    /// A device listed under its certificate: `C app cert user device`.
+    DeviceByCertificate = b'C',
+    /// Push results waiting to be posted to a chat server: `E app due id`.
+    Event = b'E',
+    /// A dead letter: `D app message parcel`.
+    DeadLetter = b'D',
+    /// A group's member: `G app group user`.
+    Member = b'G',
+    /// A message held for the end of a do-not-disturb window: `H app user conversation`.
+    Digest = b'H',
+    /// An API key: `K hash`.
+    ApiKey = b'K',
+    /// A counter of the ledger: `L app slot partition`.
+    Ledger = b'L',
+    /// A message's content, when several parcels share it: `M message`.
+    Content = b'M',
+    /// Who owns a token: `N app cert token`.
+    Owner = b'N',
+    /// A receive option of one conversation: `O app user conversation`.
+    ReceiveOption = b'O',
+    /// A parcel of the queue: `Q cert app due message parcel`.
+    Parcel = b'Q',
+    /// A read mark of one conversation: `R app user conversation`.
+    ReadMark = b'R',
+    /// A seen mark of dedupe: `S window bucket digest`.
+    Seen = b'S',
+    /// A step of a message's trace: `T message step`.
+    Trace = b'T',
+    /// All that is known of one user: `U app user`.
+    User = b'U',
+    /// The store's own format version: `V`.
+    Version = b'V',
+    /// A withdrawn message: `W message`.
+    Withdrawn = b'W',
+}
+
+/// Builds one key, field by field.
+#[derive(Clone, Debug)]
+pub struct KeyBuilder(BytesMut);
+
+impl KeyBuilder {
+    /// Starts a key of this class.
+    pub fn new(class: Class) -> Self {
+        let mut bytes = BytesMut::with_capacity(48);
+        bytes.put_u8(class as u8);
+        KeyBuilder(bytes)
+    }
+
+    /// Appends two bytes.
+    pub fn u16(mut self, number: u16) -> Self {
+        self.0.put_u16(number);
+        self
+    }
+
+    /// Appends four bytes.
+    pub fn u32(mut self, number: u32) -> Self {
+        self.0.put_u32(number);
+        self
+    }
+
+    /// Appends eight bytes.
+    pub fn u64(mut self, number: u64) -> Self {
+        self.0.put_u64(number);
+        self
+    }
+
+    /// Appends sixteen bytes.
+    pub fn u128(mut self, number: u128) -> Self {
+        self.0.put_u128(number);
+        self
+    }
+
+    /// Appends text and a zero byte, so that no text is a prefix of another. Ids hold no control
+    /// characters, so the zero cannot occur inside.
+    pub fn text(mut self, text: &str) -> Self {
+        self.0.put_slice(text.as_bytes());
+        self.0.put_u8(0);
+        self
+    }
+
+    /// The finished key.
+    pub fn finish(self) -> Key {
+        self.0.freeze()
+    }
+
+    /// The range of every key that begins with what was built so far.
+    pub fn prefix(self) -> std::ops::Range<Key> {
+        let start = self.finish();
+        let end = after_prefix(&start);
+        start..end
+    }
+}
+
+/// The first key behind all keys that begin with `prefix`.
+pub fn after_prefix(prefix: &[u8]) -> Key {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last == u8::MAX {
+            end.pop();
+        } else {
+            *last += 1;
+            break;
+        }
+    }
+    Bytes::from(end)
+}
+
+/// The first key that sorts behind `key`.
+pub fn just_after(key: &[u8]) -> Key {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    Bytes::from(next)
+}
+
+/// Reads the fields of a key in the order they were built. `None` means the key is damaged.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyReader<'a>(&'a [u8]);
+
+impl<'a> KeyReader<'a> {
+    /// Starts behind the class byte; `None` when the key is of another class.
+    pub fn new(class: Class, key: &'a [u8]) -> Option<Self> {
+        let (first, rest) = key.split_first()?;
+        (*first == class as u8).then_some(KeyReader(rest))
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, tail) = self.0.split_first_chunk::<N>()?;
+        self.0 = tail;
+        Some(*head)
+    }
+
+    /// Reads two bytes.
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// Reads four bytes.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// Reads eight bytes.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// Reads sixteen bytes.
+    pub fn u128(&mut self) -> Option<u128> {
+        self.array().map(u128::from_be_bytes)
+    }
+
+    /// Reads text up to its zero byte.
+    pub fn text(&mut self) -> Option<&'a str> {
+        let end = self.0.iter().position(|byte| *byte == 0)?;
+        let (text, rest) = self.0.split_at(end);
+        self.0 = &rest[1..];
+        std::str::from_utf8(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back_as_they_went_in() {
+        let key = KeyBuilder::new(Class::User).u64(7).text("mina").u16(3).u32(9).u128(11).finish();
+        let mut reader = KeyReader::new(Class::User, &key).expect("its own class");
+        assert_eq!(reader.u64(), Some(7));
+        assert_eq!(reader.text(), Some("mina"));
+        assert_eq!((reader.u16(), reader.u32(), reader.u128()), (Some(3), Some(9), Some(11)));
+        assert_eq!(reader.u16(), None);
+        assert!(KeyReader::new(Class::App, &key).is_none());
+    }
+
+    #[test]
+    fn a_prefix_ends_before_its_sibling() {
+        let range = KeyBuilder::new(Class::User).u64(7).text("a").prefix();
+        let inside = KeyBuilder::new(Class::User).u64(7).text("a").text("b").finish();
+        let sibling = KeyBuilder::new(Class::User).u64(7).text("ab").finish();
+        assert!(range.contains(&inside));
+        assert!(!range.contains(&sibling));
+        assert_eq!(after_prefix(&[1, 0xFF]).as_ref(), &[2]);
+    }
+
+    #[test]
+    fn just_after_is_the_next_key() {
+        assert_eq!(just_after(b"ab").as_ref(), b"ab\0");
+    }
+}

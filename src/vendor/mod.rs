@@ -1,0 +1,419 @@
+//! The vendors, each one file, none doing I/O.
+//!
+//! A vendor turns an upload into a credential, a parcel into requests, and a reply into one
+//! [`Answer`] per delivery. Pools, timeouts, pacing, retries, access tokens, logs and metrics are
+//! written once, above.
+//!
+//! To add one: write its file with a `pub struct Name;` that implements [`Vendor`], and add its
+//! `mod` line and its entry in [`ALL`].
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::model::certificate::{Environment, Options};
+use crate::model::device::Platform;
+use crate::model::id::Token;
+use crate::model::message::Priority;
+use crate::model::push_info::OfflinePushInfo;
+use crate::model::time::UnixMs;
+use crate::transport::{ClientIdentity, Protocol, Reply, Request};
+
+/// Every vendor, in the order they are listed to people.
+pub const ALL: &[&dyn Vendor] = &[];
+
+/// The vendor of that name.
+pub fn named(name: &str) -> Option<&'static dyn Vendor> {
+    ALL.iter().copied().find(|vendor| vendor.profile().name == name)
+}
+
+/// What is fixed about a vendor.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Lower case; the same in the API, config, metrics and docs.
+    pub name: &'static str,
+    /// Most deliveries one parcel holds.
+    pub parcel_deliveries_max: usize,
+    /// Whether one request carries the whole parcel (else one request per delivery).
+    pub batches: bool,
+    /// Whether deliveries of one parcel may differ in their badge number. Where not, only
+    /// additions, which are the same for all, can be batched.
+    pub badge_per_target: bool,
+    /// HTTP version.
+    pub protocol: Protocol,
+    /// Longest title in UTF-16 units; `None` when only the payload size counts.
+    pub title_units_max: Option<usize>,
+    /// Longest text in UTF-16 units.
+    pub body_units_max: Option<usize>,
+    /// Longest text when the message asks for big text (`PushStyle` 1).
+    pub big_body_units_max: Option<usize>,
+    /// Largest payload in bytes, as [`Vendor::payload_bytes`] measures it.
+    pub payload_bytes_max: usize,
+    /// Largest VoIP payload.
+    pub voip_payload_bytes_max: usize,
+    /// Whether a repeat with the same push id is harmless: it replaces or is dropped.
+    pub repeats_are_safe: bool,
+    /// Longest life time the vendor keeps a push for an unreachable device.
+    pub ttl_max: Duration,
+    /// Platforms whose devices may use this vendor.
+    pub platforms: &'static [Platform],
+    /// Endpoints by name and their defaults: `endpoint` always, `token_endpoint`,
+    /// `sandbox_endpoint` and others where the vendor has them.
+    pub endpoints: &'static [(&'static str, &'static str)],
+    /// PushPlatform number of Tencent's push callbacks (reference, 5.7).
+    pub tencent_platform: u8,
+}
+
+/// Base URLs of one vendor: the profile's defaults, overridden by the operator's config only.
+/// Never taken from an upload. No trailing slash.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints(pub BTreeMap<String, String>);
+
+impl Endpoints {
+    /// The defaults of a vendor.
+    pub fn defaults(profile: &Profile) -> Self {
+        Endpoints(
+            profile.endpoints.iter().map(|(name, url)| ((*name).into(), (*url).into())).collect(),
+        )
+    }
+
+    /// The base URL of that name; empty when there is none (a programming mistake the adapters'
+    /// tests catch).
+    pub fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+/// A credential as uploaded: the `credential` object of the API.
+#[derive(Clone, Debug)]
+pub struct Upload<'a> {
+    /// The object. Its `type` says which form.
+    pub credential: &'a Value,
+    /// What the operator says it is for.
+    pub environment: Environment,
+    /// Endpoints in force, to refuse an upload that names others.
+    pub endpoints: &'a Endpoints,
+    /// Now, for expiry.
+    pub now: UnixMs,
+}
+
+/// What an upload turned out to be.
+pub struct Credential {
+    /// What it says of itself, secrets left out: `key_id`, `team_id`, `bundle_id`, `project_id` …
+    pub identity: BTreeMap<String, String>,
+    /// End of validity.
+    pub expires_at: Option<UnixMs>,
+    /// Read out of the credential where it says (p12), else as uploaded.
+    pub environment: Environment,
+    /// What is odd about it, one sentence each.
+    pub warnings: Vec<String>,
+    /// Parsed keys and ids; only the vendor that made it reads it back.
+    pub material: Arc<dyn Any + Send + Sync>,
+    /// TLS client certificate, where signing in means presenting one.
+    pub client_identity: Option<Arc<ClientIdentity>>,
+}
+
+/// Why an upload is refused. `field` is relative to the upload: `credential.key`, `environment` …
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct CredentialError {
+    /// Stable snake_case code: `credential_missing_field`, `credential_malformed`,
+    /// `wrong_password`, `cert_expired`, `wrong_key_type`, `key_mismatch`, `foreign_endpoint` …
+    pub code: &'static str,
+    /// Dotted field.
+    pub field: String,
+    /// One sentence for the operator.
+    pub message: String,
+}
+
+/// Why a token is refused by its shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenError(pub String);
+
+/// A certificate ready to be sent with.
+#[derive(Clone)]
+pub struct SendingCertificate {
+    /// Its number.
+    pub cert_id: u32,
+    /// Production or sandbox.
+    pub environment: Environment,
+    /// Defaults of its pushes.
+    pub options: Arc<Options>,
+    /// The vendor's own material.
+    pub material: Arc<dyn Any + Send + Sync>,
+    /// Endpoints in force.
+    pub endpoints: Arc<Endpoints>,
+}
+
+/// An access token, shared by every request of its certificate until it is renewed.
+#[derive(Clone)]
+pub struct AccessToken {
+    /// What goes on the wire.
+    pub value: Arc<SecretString>,
+    /// When the vendor made it or we signed it.
+    pub issued_at: UnixMs,
+    /// When to renew it: early enough that no request meets its end.
+    pub renew_at: UnixMs,
+    /// When it stops working.
+    pub expires_at: UnixMs,
+}
+
+/// How a certificate gets the right to send.
+pub enum SignIn {
+    /// The secret travels in each request, or the TLS client certificate is the proof.
+    None,
+    /// Signed here, valid at once.
+    Minted(AccessToken),
+    /// Ask the vendor with this request, then read its reply with [`Vendor::read_sign_in`].
+    Exchange(Request),
+}
+
+/// What kind of push it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Something to see.
+    #[default]
+    Alert,
+    /// Wakes the app, shows nothing (`ContentAvailable` 1).
+    Silent,
+    /// Rings as a call (`IsVoipPush` 1).
+    Voip,
+    /// Updates a Live Activity.
+    LiveActivity,
+}
+
+/// A change of the number on the app's icon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Badge {
+    /// Exactly this number.
+    Set(u32),
+    /// This many more; only vendors that can add.
+    Add(u32),
+}
+
+/// A push as rendered: texts are final (limits and privacy applied), fields are the message's.
+///
+/// Where both the message (`info`) and the certificate (`options`) have a value, the vendor takes
+/// the message's when it is filled, else the certificate's, else its own default.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// What kind of push.
+    pub kind: Kind,
+    /// Title; may be empty.
+    pub title: String,
+    /// Text; may be empty only for silent pushes and Live Activities.
+    pub body: String,
+    /// Line under the title (APNs); already subject to privacy.
+    pub subtitle: Option<String>,
+    /// Pass-through text for the app.
+    pub ext: Option<String>,
+    /// Picture URL of this vendor.
+    pub image: Option<String>,
+    /// Sound: message over user over device over certificate; `None` is the vendor's default.
+    pub sound: Option<String>,
+    /// Our message id, for the app and for receipts.
+    pub message_id: String,
+    /// `c2c:<sender>` or `group:<id>`: groups notifications of one conversation on the device.
+    pub conversation: String,
+    /// Positive, stable: a push with the same number replaces the one shown.
+    pub notify_id: u32,
+    /// Whether a later push with the same `notify_id` shall replace this one on the device.
+    pub collapses: bool,
+    /// When the push stops being worth anything.
+    pub expires_at: UnixMs,
+    /// Urgency.
+    pub priority: Priority,
+    /// The message's settings for vendors. Texts in it are NOT for sending: privacy may hide them.
+    pub info: Arc<OfflinePushInfo>,
+}
+
+/// Who a push goes to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The device's token.
+    pub token: Token,
+    /// The vendor's id of this delivery: the same on every attempt.
+    pub push_id: Uuid,
+    /// Badge of this device.
+    pub badge: Option<Badge>,
+}
+
+/// Everything an adapter needs to build requests.
+pub struct Call<'a> {
+    /// The certificate.
+    pub certificate: &'a SendingCertificate,
+    /// The access token, for vendors whose sign-in gave one.
+    pub access: Option<&'a AccessToken>,
+    /// What to show.
+    pub notification: &'a Notification,
+    /// To whom; at most the profile's `parcel_deliveries_max`.
+    pub targets: &'a [Target],
+    /// Now, for times to live.
+    pub now: UnixMs,
+}
+
+/// One request and which of the call's targets it carries.
+pub struct Push {
+    /// The request.
+    pub request: Request,
+    /// Indices into [`Call::targets`].
+    pub targets: Range<usize>,
+}
+
+/// How far a throttle reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThrottleScope {
+    /// Only this device.
+    Device,
+    /// Everything sent with this certificate.
+    Certificate,
+}
+
+/// What a vendor's answer means. The one place that acts on it is `outcome.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Taken for delivery; no proof of display.
+    Accepted,
+    /// The token is dead for this app.
+    TokenDead {
+        /// When the vendor learned it (APNs 410), to spare a token registered since.
+        since: Option<UnixMs>,
+        /// A wrong credential or environment gives the same answer for every token: many of these
+        /// in a row are not believed.
+        suspect: bool,
+    },
+    /// This push can never succeed as built; the token is fine.
+    Refused,
+    /// Slow down.
+    Throttled {
+        /// The vendor's wish.
+        retry_after: Option<Duration>,
+        /// How far it reaches.
+        scope: ThrottleScope,
+    },
+    /// Not now.
+    Unavailable {
+        /// The vendor's wish.
+        retry_after: Option<Duration>,
+    },
+    /// The right to send was refused.
+    AuthRejected {
+        /// A new access token may help; without it the certificate is broken at once.
+        renew: bool,
+    },
+    /// Sent, and nobody knows.
+    Unknown,
+}
+
+impl Verdict {
+    /// The name in traces and metrics: a closed set.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::TokenDead { .. } => "token_dead",
+            Verdict::Refused => "refused",
+            Verdict::Throttled { .. } => "throttled",
+            Verdict::Unavailable { .. } => "unavailable",
+            Verdict::AuthRejected { .. } => "auth_rejected",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+/// One delivery's part of a vendor's reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it means.
+    pub verdict: Verdict,
+    /// The vendor's own code or reason, such as `BadDeviceToken` or `80300007`; may be empty.
+    pub code: String,
+    /// The vendor's own words, cut at [`SAYS_BYTES_MAX`]; never holds a token.
+    pub says: String,
+    /// The vendor's id of the accepted push, for receipts.
+    pub vendor_id: Option<String>,
+}
+
+/// Longest text kept of a vendor's words.
+pub const SAYS_BYTES_MAX: usize = 512;
+
+impl Answer {
+    /// An answer with no id.
+    pub fn new(verdict: Verdict, code: impl Into<String>, says: &str) -> Self {
+        let mut end = says.len().min(SAYS_BYTES_MAX);
+        while !says.is_char_boundary(end) {
+            end -= 1;
+        }
+        Answer { verdict, code: code.into(), says: says[..end].to_owned(), vendor_id: None }
+    }
+}
+
+/// One push vendor. Pure: no clock, no network, no store.
+pub trait Vendor: Send + Sync + 'static {
+    /// What is fixed about it.
+    fn profile(&self) -> &'static Profile;
+
+    /// Reads and checks an upload: form, key type, matching key, expiry, endpoints.
+    ///
+    /// # Errors
+    /// The first mistake, with its field.
+    fn read_credential(&self, upload: &Upload<'_>) -> Result<Credential, CredentialError>;
+
+    /// Turns an uploaded file and its form fields into the JSON `credential` object that
+    /// [`Vendor::read_credential`] takes.
+    ///
+    /// # Errors
+    /// When this vendor's credentials are not files, or a field is missing.
+    fn credential_from_file(
+        &self,
+        file_name: &str,
+        file: &[u8],
+        fields: &BTreeMap<String, String>,
+    ) -> Result<Value, CredentialError>;
+
+    /// Checks a token's shape and normalises it.
+    ///
+    /// # Errors
+    /// One sentence for the app's developer.
+    fn check_token(&self, token: &str) -> Result<Token, TokenError>;
+
+    /// How to get the right to send now.
+    fn sign_in(&self, certificate: &SendingCertificate, now: UnixMs) -> SignIn;
+
+    /// Reads the reply to a [`SignIn::Exchange`].
+    ///
+    /// # Errors
+    /// The vendor's refusal as an answer: `AuthRejected { renew: false }` when the credential is
+    /// wrong, `Unavailable` or `Throttled` when it may work later.
+    fn read_sign_in(&self, reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer>;
+
+    /// Bytes of the payload as the vendor counts them, tokens left out.
+    fn payload_bytes(&self, certificate: &SendingCertificate, notification: &Notification)
+    -> usize;
+
+    /// Builds the requests of one call: one for all targets when the vendor batches, else one per
+    /// target, in order, covering every target exactly once.
+    fn encode(&self, call: &Call<'_>) -> Vec<Push>;
+
+    /// Reads a reply: exactly one answer per target of the push, in order, whatever arrived.
+    fn decode(&self, reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer>;
+
+    /// A request that checks a certificate without ringing anyone, where the vendor has one
+    /// (FCM `validate_only`); `None` when the sign-in itself is the proof or there is no such call.
+    /// Its reply is read with [`Vendor::decode`] for one target.
+    fn probe(
+        &self,
+        certificate: &SendingCertificate,
+        access: Option<&AccessToken>,
+        now: UnixMs,
+    ) -> Option<Request>;
+
+    /// What an operator should do about this answer, in one sentence; `None` when nothing helps.
+    fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str>;
+}
