@@ -172,7 +172,7 @@ pub enum SignIn {
     /// Signed here, valid at once.
     Minted(AccessToken),
     /// Ask the vendor with this request, then read its reply with [`Vendor::read_sign_in`].
-    Exchange(Request),
+    Exchange(Box<Request>),
 }
 
 /// What kind of push it is.
