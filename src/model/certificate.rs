@@ -75,6 +75,8 @@ pub struct Options {
     pub notify_level: Option<u32>,
     /// Private-message template (OPPO, Xiaomi).
     pub template_id: Option<String>,
+    /// APNs: its tokens are PushKit tokens, which ring as a call.
+    pub voip: bool,
     /// APNs: always set `mutable-content`.
     pub mutable_content: bool,
     /// FCM: `data` sends a data message, `notification` (default) lets the system show it.
@@ -136,7 +138,7 @@ pub struct CertificateInfo {
     pub revision: u32,
     /// When it was first uploaded.
     pub created_at: UnixMs,
-    /// When its secret or options last changed.
+    /// When its secret was last uploaded.
     pub updated_at: UnixMs,
     /// What was odd about the upload.
     pub warnings: Vec<String>,

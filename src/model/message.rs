@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -148,8 +149,28 @@ impl Message {
     /// # Errors
     /// The first mistake found, with Tencent's code and the field.
     pub fn parse(json: &[u8]) -> Result<Message, Invalid> {
+        Message::parse_with_content(json).map(|(message, _)| message)
+    }
+
+    /// Reads one message and answers what the queue keeps of it: the known fields as they were
+    /// written, without the receivers.
+    ///
+    /// # Errors
+    /// As [`Message::parse`].
+    pub fn parse_with_content(json: &[u8]) -> Result<(Message, Bytes), Invalid> {
         let wire: Wire<'_> = serde_json::from_slice(json).map_err(not_json)?;
-        wire.read()
+        let receivers = receivers(wire.to)?;
+        let content = wire.content();
+        Ok((wire.read(receivers)?, content))
+    }
+
+    /// Reads a message back from what [`Message::parse_with_content`] kept; it has no receivers.
+    ///
+    /// # Errors
+    /// As [`Message::parse`]; none for what this version wrote.
+    pub fn parse_stored(content: &[u8]) -> Result<Message, Invalid> {
+        let wire: Wire<'_> = serde_json::from_slice(content).map_err(not_json)?;
+        wire.read(Vec::new())
     }
 
     /// Seconds this message may wait; [`LIFE_TIME_S_MAX`] when it does not say.
@@ -185,6 +206,17 @@ macro_rules! wire_fields {
             unknown: u32,
         }
 
+        impl Wire<'_> {
+            /// The known fields but the receivers, as they were written.
+            fn content(&self) -> Bytes {
+                let mut json = Vec::with_capacity(512);
+                json.push(b'{');
+                $(write_field(&mut json, $name, self.$field);)*
+                json.push(b'}');
+                Bytes::from(json)
+            }
+        }
+
         impl<'de> Visitor<'de> for WireVisitor {
             type Value = Wire<'de>;
 
@@ -210,6 +242,17 @@ macro_rules! wire_fields {
 }
 
 struct WireVisitor;
+
+fn write_field(json: &mut Vec<u8>, name: &str, raw: Option<&RawValue>) {
+    let Some(raw) = present(raw).filter(|_| name != "To_Account") else { return };
+    if json.len() > 1 {
+        json.push(b',');
+    }
+    json.push(b'"');
+    json.extend_from_slice(name.as_bytes());
+    json.extend_from_slice(b"\":");
+    json.extend_from_slice(raw.get().as_bytes());
+}
 
 wire_fields! {
     "From_Account" => from,
@@ -241,7 +284,7 @@ impl<'de> Deserialize<'de> for Wire<'de> {
 }
 
 impl Wire<'_> {
-    fn read(self) -> Result<Message, Invalid> {
+    fn read(self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
         let from = user(self.from, "From_Account", "90008")?;
         let random = match present(self.random) {
             None => return Err(Invalid::new("90005", "MsgRandom", "MsgRandom is missing")),
@@ -253,7 +296,6 @@ impl Wire<'_> {
                 )
             })?,
         };
-        let receivers = receivers(self.to)?;
         let group = match optional::<String>(self.group, "GroupId", "10004")? {
             Some(id) if id.is_empty() => None,
             Some(id) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
@@ -566,6 +608,17 @@ mod tests {
         assert_eq!(message.unknown_fields, 1);
         assert!(message.with_mute && message.mentions_user(&"joon".into()));
         assert_eq!(message.group, None);
+    }
+
+    #[test]
+    fn what_the_queue_keeps_reads_back_to_the_same_message_without_receivers() {
+        let json = br#"{"From_Account":"a","To_Account":["b"],"MsgRandom":5,"GroupId":null,
+            "Other":1,"MsgBody":[{"MsgType":"TIMFaceElem"}],"OfflinePushInfo":{"Title":"t"}}"#;
+        let (mut message, content) = Message::parse_with_content(json).expect("a message");
+        assert!(!String::from_utf8_lossy(&content).contains("To_Account"));
+        message.receivers.clear();
+        message.unknown_fields = 0;
+        assert_eq!(Message::parse_stored(&content).expect("stored"), message);
     }
 
     #[test]

@@ -22,20 +22,18 @@ pub enum Class {
     Member = b'G',
     /// A message held for the end of a do-not-disturb window: `H app user conversation`.
     Digest = b'H',
+    /// The badge of one device, a counter: `I app user device`.
+    Badge = b'I',
     /// An API key: `K hash`.
     ApiKey = b'K',
-    /// A counter of the ledger: `L app slot partition`.
+    /// A counter of the ledger: `L app slot`.
     Ledger = b'L',
-    /// A message's content, when several parcels share it: `M message`.
-    Content = b'M',
     /// Who owns a token: `N app cert token`.
     Owner = b'N',
     /// A receive option of one conversation: `O app user conversation`.
     ReceiveOption = b'O',
-    /// A parcel of the queue: `Q cert app due message parcel`.
+    /// A parcel of the queue: `Q cert due message parcel`.
     Parcel = b'Q',
-    /// A read mark of one conversation: `R app user conversation`.
-    ReadMark = b'R',
     /// A seen mark of dedupe: `S window bucket digest`.
     Seen = b'S',
     /// A step of a message's trace: `T message step`.

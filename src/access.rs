@@ -1,0 +1,130 @@
+//! Access tokens: fetched once, shared by every request of a certificate, renewed early.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::credentials::Certificate;
+use crate::model::id::CertId;
+use crate::transport::{Lane, Transport, TransportError};
+use crate::vendor::{AccessToken, Answer, SignIn, Verdict};
+
+/// After a refused or failed sign-in, how long the same answer is given without asking again.
+const REFUSAL_KEPT: Duration = Duration::from_secs(5);
+
+/// One certificate's token, and the turn to fetch it.
+#[derive(Default)]
+struct Slot {
+    token: Mutex<Option<(u32, AccessToken)>>,
+    fetching: tokio::sync::Mutex<Option<(u32, tokio::time::Instant, Answer)>>,
+}
+
+/// The access tokens of all certificates. In memory only: after a restart each is fetched anew.
+pub struct AccessTokens {
+    transport: Transport,
+    clock: Clock,
+    slots: Mutex<HashMap<CertId, Arc<Slot>>>,
+}
+
+impl AccessTokens {
+    /// No tokens yet.
+    pub fn new(transport: Transport, clock: Clock) -> Self {
+        AccessTokens { transport, clock, slots: Mutex::new(HashMap::new()) }
+    }
+
+    fn slot(&self, cert_id: CertId) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        slots.entry(cert_id).or_default().clone()
+    }
+
+    /// The token to send with; `None` for vendors that need none. Many callers, one request.
+    ///
+    /// # Errors
+    /// The vendor's refusal, or what stopped us from asking, as an answer.
+    pub async fn current(
+        &self,
+        certificate: &Certificate,
+        lane: &Lane,
+    ) -> Result<Option<AccessToken>, Answer> {
+        let slot = self.slot(certificate.info.cert_id);
+        let revision = certificate.info.revision;
+        if let Some(token) = self.fresh(&slot, revision) {
+            return Ok(Some(token));
+        }
+        let mut fetching = slot.fetching.lock().await;
+        if let Some(token) = self.fresh(&slot, revision) {
+            return Ok(Some(token));
+        }
+        if let Some((of, at, answer)) = &*fetching
+            && *of == revision
+            && at.elapsed() < REFUSAL_KEPT
+        {
+            return Err(answer.clone());
+        }
+        let now = self.clock.now();
+        let fetched = match certificate.vendor.sign_in(&certificate.sending, now) {
+            SignIn::None => return Ok(None),
+            SignIn::Minted(token) => Ok(token),
+            SignIn::Exchange(request) => match self.transport.send(lane, *request).await {
+                Ok(reply) => certificate.vendor.read_sign_in(&reply, self.clock.now()),
+                Err(error) => Err(unanswered(&error)),
+            },
+        };
+        match fetched {
+            Ok(token) => {
+                *fetching = None;
+                *lock(&slot) = Some((revision, token.clone()));
+                Ok(Some(token))
+            }
+            Err(answer) => {
+                *fetching = Some((revision, self.clock.instant(), answer.clone()));
+                // An old token may still be good while the vendor's sign-in is down.
+                let valid = lock(&slot).clone().filter(|(of, token)| {
+                    *of == revision && token.expires_at > now
+                });
+                match (valid, answer.verdict) {
+                    (Some((_, token)), Verdict::Unavailable { .. } | Verdict::Throttled { .. }) => {
+                        Ok(Some(token))
+                    }
+                    _ => Err(answer),
+                }
+            }
+        }
+    }
+
+    fn fresh(&self, slot: &Slot, revision: u32) -> Option<AccessToken> {
+        let held = lock(slot);
+        let (of, token) = held.as_ref()?;
+        (*of == revision && self.clock.now() < token.renew_at).then(|| token.clone())
+    }
+
+    /// Forgets a token the vendor refused, unless it was renewed since. Answers whether a newer
+    /// one is there already.
+    pub fn refuse(&self, cert_id: CertId, refused: &AccessToken) -> bool {
+        let slot = self.slot(cert_id);
+        let mut held = lock(&slot);
+        let same = held.as_ref().is_some_and(|(_, token)| {
+            Arc::ptr_eq(&token.value, &refused.value)
+        });
+        if same {
+            *held = None;
+        }
+        !same
+    }
+}
+
+fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<(u32, AccessToken)>> {
+    slot.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What no answer to a sign-in means.
+fn unanswered(error: &TransportError) -> Answer {
+    let verdict = match error {
+        TransportError::Handshake(_) => Verdict::AuthRejected { renew: false },
+        TransportError::NotSent(_) | TransportError::Lost(_) => {
+            Verdict::Unavailable { retry_after: None }
+        }
+    };
+    Answer::new(verdict, "", &error.to_string())
+}

@@ -1,0 +1,175 @@
+//! All that is known of one user, in one row: devices, preferences, read marks.
+//!
+//! One row, because deciding about a receiver needs all of it at once and must cost one read.
+//! `registry` and `preferences` change their own part of it through [`Accounts::change`], which
+//! reads, changes and writes under a condition until nobody came in between.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::device::Device;
+use crate::model::id::{AppId, Conversation, DeviceId, Partition, UserId};
+use crate::model::time::UnixMs;
+use crate::preferences::Preferences;
+use crate::store::keys::{Class, KeyBuilder};
+use crate::store::{Batch, Expect, Key, Store, StoreError};
+
+/// Most devices one user may have; the one longest silent makes room.
+pub const DEVICES_MAX: usize = 16;
+
+/// Most conversations whose read mark is remembered, newest first.
+pub const READ_MARKS_MAX: usize = 64;
+
+/// How often a change is tried again when another writer came in between.
+const CHANGE_TRIES_MAX: usize = 64;
+
+/// What the relay knows of one user. The default is a user nobody has spoken of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// Every registration, inactive ones included.
+    pub devices: Vec<Device>,
+    /// Push switch, windows, sounds.
+    pub preferences: Preferences,
+    /// Whether any receive option is stored: spares the read when none is.
+    pub has_receive_options: bool,
+    /// How far conversations were read elsewhere.
+    pub read_marks: Vec<ReadMark>,
+}
+
+/// A conversation was read up to this time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadMark {
+    /// Which.
+    pub conversation: Conversation,
+    /// Messages accepted up to then are read.
+    pub at: UnixMs,
+}
+
+impl Account {
+    /// The device of that name.
+    pub fn device(&self, device_id: &DeviceId) -> Option<&Device> {
+        self.devices.iter().find(|device| device.device_id == *device_id)
+    }
+
+    /// The device of that name, to change.
+    pub fn device_mut(&mut self, device_id: &DeviceId) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|device| device.device_id == *device_id)
+    }
+
+    /// Until when `conversation` was read elsewhere.
+    pub fn read_until(&self, conversation: &Conversation) -> Option<UnixMs> {
+        self.read_marks
+            .iter()
+            .find(|mark| mark.conversation == *conversation)
+            .map(|mark| mark.at)
+    }
+
+    /// Notes that `conversation` was read at `at`; forgets the oldest mark when there are many.
+    pub fn mark_read(&mut self, conversation: Conversation, at: UnixMs) {
+        self.read_marks.retain(|mark| mark.conversation != conversation);
+        self.read_marks.insert(0, ReadMark { conversation, at });
+        self.read_marks.truncate(READ_MARKS_MAX);
+    }
+}
+
+/// The partition in which everything of one user lives.
+pub fn partition_of(app: AppId, user: &UserId) -> Partition {
+    Partition::of(&[b"user", &app.0.to_be_bytes(), user.as_str().as_bytes()])
+}
+
+/// The key of a user's row.
+pub fn key_of(app: AppId, user: &UserId) -> Key {
+    KeyBuilder::new(Class::User).u64(app.0).text(user.as_str()).finish()
+}
+
+/// Reads and changes accounts.
+#[derive(Clone)]
+pub struct Accounts {
+    store: Arc<dyn Store>,
+}
+
+impl Accounts {
+    /// Accounts kept in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Accounts { store }
+    }
+
+    /// One account; the default when nobody spoke of the user.
+    ///
+    /// # Errors
+    /// `Unavailable`, or `Corrupt` when the row cannot be read.
+    pub async fn read(&self, app: AppId, user: &UserId) -> Result<Account, StoreError> {
+        let key = key_of(app, user);
+        let row = self.store.get(partition_of(app, user), &key).await?;
+        row.map_or_else(|| Ok(Account::default()), |row| decode(&key, &row))
+    }
+
+    /// Many accounts, in the order asked.
+    ///
+    /// # Errors
+    /// As [`Accounts::read`].
+    pub async fn read_many(&self, users: &[(AppId, UserId)]) -> Result<Vec<Account>, StoreError> {
+        let keys: Vec<(Partition, Key)> = users
+            .iter()
+            .map(|(app, user)| (partition_of(*app, user), key_of(*app, user)))
+            .collect();
+        let rows = self.store.get_many(&keys).await?;
+        rows.into_iter()
+            .zip(&keys)
+            .map(|(row, (_, key))| match row {
+                Some(row) => decode(key, &row),
+                None => Ok(Account::default()),
+            })
+            .collect()
+    }
+
+    /// Changes one account. `change` may add rows of the same user to the batch; it runs again
+    /// when another writer came in between, so it must not have effects of its own.
+    ///
+    /// # Errors
+    /// What `change` answers, or the store's; `Conflict` only when others never stop writing.
+    pub async fn change<T, E>(
+        &self,
+        app: AppId,
+        user: &UserId,
+        mut change: impl FnMut(&mut Account, &mut Batch) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+    {
+        let (partition, key) = (partition_of(app, user), key_of(app, user));
+        for _ in 0..CHANGE_TRIES_MAX {
+            let old = self.store.get(partition, &key).await?;
+            let before = match &old {
+                Some(row) => decode(&key, row)?,
+                None => Account::default(),
+            };
+            let mut account = before.clone();
+            let mut batch = Batch::default();
+            let answer = change(&mut account, &mut batch)?;
+            if account == before && batch.is_empty() {
+                return Ok(answer);
+            }
+            batch.expect.push((key.clone(), old.map_or(Expect::Absent, Expect::Equals)));
+            batch.put.push((key.clone(), encode(&account)));
+            match self.store.commit(partition, batch).await {
+                Ok(()) => return Ok(answer),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+fn encode(account: &Account) -> Bytes {
+    let json = serde_json::to_vec(account).expect("an account has only text keys");
+    Bytes::from(json)
+}
+
+fn decode(key: &Key, row: &[u8]) -> Result<Account, StoreError> {
+    serde_json::from_slice(row).map_err(|_| StoreError::Corrupt { key: key.clone() })
+}

@@ -1,0 +1,382 @@
+//! The vendor credentials: uploaded, checked, sealed, rotated in place.
+//!
+//! Few and read for every delivery, so all of them are in memory, parsed. A change is written
+//! before it shows; whoever holds the old one finishes with it, which is why rotating drops
+//! nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{Mutex, watch};
+
+use crate::model::certificate::{CertificateInfo, Environment, Options};
+use crate::model::id::{AppId, CertId, Partition};
+use crate::model::time::UnixMs;
+use crate::seal::{Seal, SealError};
+use crate::store::keys::{Class, KeyBuilder};
+use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::vendor::{self, Credential, CredentialError, Endpoints, SendingCertificate, Upload, Vendor};
+
+/// Most certificates of one relay.
+pub const CERTIFICATES_MAX: usize = 100_000;
+
+/// A certificate in use.
+pub struct Certificate {
+    /// What may be shown.
+    pub info: CertificateInfo,
+    /// Its vendor.
+    pub vendor: &'static dyn Vendor,
+    /// What the vendor needs to build requests.
+    pub sending: SendingCertificate,
+    /// What the upload said of itself, with the TLS client certificate.
+    pub credential: Credential,
+}
+
+/// An upload, or the part of it that changes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// Vendor; required when new, and may not change.
+    pub vendor: Option<String>,
+    /// Name; required when new.
+    pub name: Option<String>,
+    /// Production (default) or sandbox.
+    pub environment: Option<Environment>,
+    /// The secret; required when new.
+    pub credential: Option<Value>,
+    /// Defaults of its pushes.
+    pub options: Option<Options>,
+    /// A number that clients already report; only when new.
+    pub cert_id: Option<CertId>,
+    /// Switch it off or on.
+    pub enabled: Option<bool>,
+}
+
+/// Why a certificate could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// The upload is refused.
+    #[error(transparent)]
+    Refused(#[from] CredentialError),
+    /// There is no such certificate in this app.
+    #[error("there is no such certificate")]
+    NotFound,
+    /// The chosen number is in use.
+    #[error("cert_id {0} is in use")]
+    Taken(CertId),
+    /// The operator's key does not open what is stored.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A certificate's row.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    info: CertificateInfo,
+    /// The sealed `credential` object, base64.
+    sealed: String,
+}
+
+type Known = HashMap<CertId, Arc<Certificate>>;
+
+/// All certificates.
+pub struct Credentials {
+    store: Arc<dyn Store>,
+    seal: Arc<Seal>,
+    endpoints: HashMap<&'static str, Arc<Endpoints>>,
+    known: ArcSwap<Known>,
+    writing: Mutex<()>,
+    changed: watch::Sender<u64>,
+}
+
+impl Credentials {
+    /// Reads every certificate. `endpoints` are the operator's overrides by vendor.
+    ///
+    /// # Errors
+    /// The store's, a wrong key, or a stored credential this version cannot read.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        seal: Arc<Seal>,
+        overrides: &BTreeMap<String, Endpoints>,
+    ) -> Result<Self, CredentialsError> {
+        let endpoints = vendor::ALL
+            .iter()
+            .map(|vendor| {
+                let profile = vendor.profile();
+                let mut endpoints = Endpoints::defaults(profile);
+                if let Some(given) = overrides.get(profile.name) {
+                    endpoints.0.extend(given.0.clone());
+                }
+                (profile.name, Arc::new(endpoints))
+            })
+            .collect();
+        let credentials = Credentials {
+            store,
+            seal,
+            endpoints,
+            known: ArcSwap::default(),
+            writing: Mutex::new(()),
+            changed: watch::Sender::new(0),
+        };
+        let mut known = Known::new();
+        let range = KeyBuilder::new(Class::Certificate).prefix();
+        let rows = credentials.store.scan(Scope::Everywhere, range, CERTIFICATES_MAX).await?;
+        for (key, row) in rows {
+            let certificate = credentials.load(&key, &row)?;
+            known.insert(certificate.info.cert_id, Arc::new(certificate));
+        }
+        credentials.known.store(Arc::new(known));
+        Ok(credentials)
+    }
+
+    fn load(&self, key: &Key, row: &[u8]) -> Result<Certificate, CredentialsError> {
+        let damaged = || StoreError::Corrupt { key: key.clone() };
+        let row: Row = serde_json::from_slice(row).map_err(|_| damaged())?;
+        let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
+        let plain = self.seal.open(&context(row.info.cert_id), &sealed)?;
+        let credential: Value = serde_json::from_slice(&plain).map_err(|_| damaged())?;
+        // An expired credential is still read: it must show as expired, not vanish. Reading it
+        // at the moment it was uploaded keeps the expiry check out of the way.
+        let read_at = row.info.updated_at;
+        self.build(row.info, &credential, read_at)
+    }
+
+    fn build(
+        &self,
+        info: CertificateInfo,
+        credential: &Value,
+        now: UnixMs,
+    ) -> Result<Certificate, CredentialsError> {
+        let vendor = vendor_named(&info.vendor)?;
+        let endpoints = self.endpoints[vendor.profile().name].clone();
+        let upload =
+            Upload { credential, environment: info.environment, endpoints: &endpoints, now };
+        let credential = vendor.read_credential(&upload)?;
+        let sending = SendingCertificate {
+            cert_id: info.cert_id.0,
+            environment: credential.environment,
+            options: Arc::new(info.options.clone()),
+            material: credential.material.clone(),
+            endpoints,
+        };
+        let info = CertificateInfo {
+            environment: credential.environment,
+            expires_at: credential.expires_at,
+            warnings: credential.warnings.clone(),
+            identity: credential.identity.clone(),
+            ..info
+        };
+        Ok(Certificate { info, vendor, sending, credential })
+    }
+
+    /// One certificate, whoever's.
+    pub fn get(&self, cert_id: CertId) -> Option<Arc<Certificate>> {
+        self.known.load().get(&cert_id).cloned()
+    }
+
+    /// One certificate of one app.
+    pub fn get_of(&self, app: AppId, cert_id: CertId) -> Option<Arc<Certificate>> {
+        self.get(cert_id).filter(|certificate| certificate.info.app == app)
+    }
+
+    /// The certificates of one app, or of all, by number.
+    pub fn list(&self, app: Option<AppId>) -> Vec<Arc<Certificate>> {
+        let known = self.known.load();
+        let of_app = |certificate: &&Arc<Certificate>| app.is_none_or(|app| certificate.info.app == app);
+        let mut certificates: Vec<_> = known.values().filter(of_app).cloned().collect();
+        certificates.sort_by_key(|certificate| certificate.info.cert_id);
+        certificates
+    }
+
+    /// Tells whenever any certificate changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Uploads a new certificate.
+    ///
+    /// # Errors
+    /// `Refused` with the field, `Taken`, or the store's.
+    pub async fn create(
+        &self,
+        app: AppId,
+        draft: Draft,
+        now: UnixMs,
+    ) -> Result<Arc<Certificate>, CredentialsError> {
+        let vendor = required(draft.vendor, "vendor")?;
+        vendor_named(&vendor)?;
+        let credential = required(draft.credential, "credential")?;
+        let name = draft.name.unwrap_or_else(|| vendor.clone());
+        let _writing = self.writing.lock().await;
+        let cert_id = match draft.cert_id {
+            Some(chosen) if self.get(chosen).is_some() => {
+                return Err(CredentialsError::Taken(chosen));
+            }
+            Some(chosen) => chosen,
+            None => CertId(self.known.load().keys().map(|id| id.0).max().unwrap_or(0) + 1),
+        };
+        let info = CertificateInfo {
+            app,
+            cert_id,
+            vendor,
+            name,
+            environment: draft.environment.unwrap_or_default(),
+            options: draft.options.unwrap_or_default(),
+            enabled: draft.enabled.unwrap_or(true),
+            broken: None,
+            expires_at: None,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+            warnings: Vec::new(),
+            identity: BTreeMap::new(),
+        };
+        self.write(info, &credential).await
+    }
+
+    /// Changes a certificate under the same number: a new secret, other options, off or on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Refused`, or the store's.
+    pub async fn change(
+        &self,
+        app: AppId,
+        cert_id: CertId,
+        draft: Draft,
+        now: UnixMs,
+    ) -> Result<Arc<Certificate>, CredentialsError> {
+        let _writing = self.writing.lock().await;
+        let old = self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
+        if draft.vendor.is_some_and(|vendor| vendor != old.info.vendor) {
+            return Err(refused("vendor_fixed", "vendor", "the vendor of a certificate is fixed"));
+        }
+        if draft.cert_id.is_some_and(|chosen| chosen != cert_id) {
+            return Err(refused("cert_id_fixed", "cert_id", "the number of a certificate is fixed"));
+        }
+        let mut info = old.info.clone();
+        info.name = draft.name.unwrap_or(info.name);
+        info.options = draft.options.unwrap_or(info.options);
+        info.enabled = draft.enabled.unwrap_or(info.enabled);
+        info.environment = draft.environment.unwrap_or(info.environment);
+        let credential = match draft.credential {
+            Some(new) => {
+                info.revision += 1;
+                info.broken = None;
+                info.updated_at = now;
+                new
+            }
+            None => self.stored_secret(&old.info).await?,
+        };
+        self.write(info, &credential).await
+    }
+
+    /// Notes that the vendor refuses a certificate, unless it was rotated since `revision`.
+    ///
+    /// # Errors
+    /// `NotFound`, or the store's.
+    pub async fn mark_broken(
+        &self,
+        cert_id: CertId,
+        revision: u32,
+        why: Option<String>,
+    ) -> Result<bool, CredentialsError> {
+        let _writing = self.writing.lock().await;
+        let old = self.get(cert_id).ok_or(CredentialsError::NotFound)?;
+        if old.info.revision != revision || old.info.broken.is_some() == why.is_some() {
+            return Ok(false);
+        }
+        let credential = self.stored_secret(&old.info).await?;
+        let info = CertificateInfo { broken: why, ..old.info.clone() };
+        self.write(info, &credential).await?;
+        Ok(true)
+    }
+
+    /// Deletes a certificate; its number is not given out again while a larger one exists.
+    ///
+    /// # Errors
+    /// `NotFound`, or the store's.
+    pub async fn delete(&self, app: AppId, cert_id: CertId) -> Result<(), CredentialsError> {
+        let _writing = self.writing.lock().await;
+        self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
+        let batch = Batch { delete: vec![row_key(app, cert_id)], ..Batch::default() };
+        self.store.commit(partition_of(app), batch).await?;
+        let mut known = Known::clone(&self.known.load());
+        known.remove(&cert_id);
+        self.publish(known);
+        Ok(())
+    }
+
+    async fn stored_secret(&self, info: &CertificateInfo) -> Result<Value, CredentialsError> {
+        let key = row_key(info.app, info.cert_id);
+        let damaged = || StoreError::Corrupt { key: key.clone() };
+        let row = self.store.get(partition_of(info.app), &key).await?.ok_or_else(damaged)?;
+        let row: Row = serde_json::from_slice(&row).map_err(|_| damaged())?;
+        let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
+        let plain = self.seal.open(&context(info.cert_id), &sealed)?;
+        Ok(serde_json::from_slice(&plain).map_err(|_| damaged())?)
+    }
+
+    async fn write(
+        &self,
+        info: CertificateInfo,
+        credential: &Value,
+    ) -> Result<Arc<Certificate>, CredentialsError> {
+        let uploaded_at = info.updated_at;
+        let certificate = self.build(info, credential, uploaded_at)?;
+        let plain = zeroize::Zeroizing::new(credential.to_string());
+        let info = &certificate.info;
+        let sealed = self.seal.seal(&context(info.cert_id), plain.as_bytes())?;
+        let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed) };
+        let row = serde_json::to_vec(&row).expect("a certificate's row has only text keys");
+        let key = row_key(info.app, info.cert_id);
+        let batch = Batch { put: vec![(key, Bytes::from(row))], ..Batch::default() };
+        self.store.commit(partition_of(info.app), batch).await?;
+        let certificate = Arc::new(certificate);
+        let mut known = Known::clone(&self.known.load());
+        known.insert(certificate.info.cert_id, certificate.clone());
+        self.publish(known);
+        Ok(certificate)
+    }
+
+    fn publish(&self, known: Known) {
+        self.known.store(Arc::new(known));
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+fn vendor_named(name: &str) -> Result<&'static dyn Vendor, CredentialsError> {
+    vendor::named(name).ok_or_else(|| {
+        let names: Vec<_> = vendor::ALL.iter().map(|vendor| vendor.profile().name).collect();
+        let message = format!("vendor must be one of {}", names.join(", "));
+        refused("vendor_unknown", "vendor", &message)
+    })
+}
+
+fn required<T>(value: Option<T>, field: &str) -> Result<T, CredentialsError> {
+    value.ok_or_else(|| refused("missing_field", field, &format!("{field} is missing")))
+}
+
+fn refused(code: &'static str, field: &str, message: &str) -> CredentialsError {
+    CredentialError { code, field: field.to_owned(), message: message.to_owned() }.into()
+}
+
+fn row_key(app: AppId, cert_id: CertId) -> Key {
+    KeyBuilder::new(Class::Certificate).u64(app.0).u32(cert_id.0).finish()
+}
+
+fn partition_of(app: AppId) -> Partition {
+    Partition::of(&[b"app", &app.0.to_be_bytes()])
+}
+
+fn context(cert_id: CertId) -> String {
+    format!("certificate {cert_id}")
+}

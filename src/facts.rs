@@ -1,0 +1,249 @@
+//! Gathers what the policy rules look at, from the rooms that know it.
+//!
+//! Used twice for every message: when it is accepted, and on fresh reads before each sending.
+
+use std::collections::HashSet;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::account::{Account, Accounts};
+use crate::credentials::Credentials;
+use crate::model::app::{App, HonourMute};
+use crate::model::device::Device;
+use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
+use crate::model::message::{Element, Message};
+use crate::model::push_info::filled;
+use crate::model::time::UnixMs;
+use crate::policy::{CertificateFacts, DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
+use crate::policy::WindowFacts;
+use crate::preferences::receive_option::ReceiveOptions;
+use crate::preferences::window::open_at;
+use crate::store::keys::{Class, KeyBuilder, KeyReader};
+use crate::store::{Batch, Scope, Store, StoreError};
+
+/// Most withdrawn messages remembered at a time.
+pub const WITHDRAWN_MAX: usize = 1_000_000;
+
+/// Settings of the rules that are the relay's and not an app's.
+#[derive(Clone, Debug)]
+pub struct FactsSettings {
+    /// See [`RuleSettings::stale_login`].
+    pub stale_login: Duration,
+    /// See [`RuleSettings::foreground_expires`].
+    pub foreground_expires: Duration,
+}
+
+/// Knows where the facts are.
+pub struct Facts {
+    accounts: Accounts,
+    receive_options: ReceiveOptions,
+    credentials: Arc<Credentials>,
+    withdrawn: Withdrawn,
+    settings: FactsSettings,
+}
+
+impl Facts {
+    /// Facts from these rooms.
+    pub fn new(
+        store: Arc<dyn Store>,
+        credentials: Arc<Credentials>,
+        withdrawn: Withdrawn,
+        settings: FactsSettings,
+    ) -> Self {
+        Facts {
+            accounts: Accounts::new(store.clone()),
+            receive_options: ReceiveOptions::new(store),
+            credentials,
+            withdrawn,
+            settings,
+        }
+    }
+
+    /// The certificates.
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
+    /// The rules' settings for one app.
+    pub fn rule_settings(&self, app: Option<&App>) -> RuleSettings {
+        RuleSettings {
+            honour_mute: app.map_or(HonourMute::Always, |app| app.settings.honour_mute),
+            mention_all_lifts_mute: app.is_none_or(|app| app.settings.mention_all_lifts_mute),
+            stale_login: self.settings.stale_login,
+            foreground_expires: self.settings.foreground_expires,
+        }
+    }
+
+    /// Accounts and facts of the receivers, in the order asked.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn receivers(
+        &self,
+        app: AppId,
+        message: &Message,
+        message_id: MessageId,
+        users: &[UserId],
+        now: UnixMs,
+    ) -> Result<Vec<(Account, ReceiverFacts)>, StoreError> {
+        let asked: Vec<_> = users.iter().map(|user| (app, user.clone())).collect();
+        let accounts = self.accounts.read_many(&asked).await?;
+        let withdrawn = self.withdrawn.holds(message_id);
+        let mut read = Vec::with_capacity(users.len());
+        for (user, account) in users.iter().zip(accounts) {
+            let conversation = conversation(message);
+            let receive_option = if account.has_receive_options {
+                self.receive_options.read(app, user, &conversation).await? as u8
+            } else {
+                0
+            };
+            let zone = default_zone(&account);
+            let window = open_at(&account.preferences.do_not_disturb, now, zone)
+                .map(|open| WindowFacts { zone: open.zone, closes_at: open.closes_at });
+            let read_at = account
+                .read_until(&conversation)
+                .filter(|read_at| message_id.accepted_at() <= *read_at);
+            let facts = ReceiverFacts {
+                duplicate_of: None,
+                is_sender: *user == message.from,
+                push_enabled: account.preferences.push_enabled,
+                receive_option,
+                mentioned: message.mentions_user(user),
+                window,
+                read_at,
+                withdrawn,
+            };
+            read.push((account, facts));
+        }
+        Ok(read)
+    }
+
+    /// Facts of one device.
+    pub fn device(&self, app: AppId, device: &Device, now: UnixMs) -> DeviceFacts {
+        let certificate = match self.credentials.get_of(app, device.cert_id) {
+            None => CertificateFacts::Missing,
+            Some(certificate) => CertificateFacts::Known {
+                status: certificate.info.status(now),
+                mismatch: !certificate.vendor.profile().platforms.contains(&device.platform),
+            },
+        };
+        DeviceFacts {
+            presence: device.presence,
+            presence_at: device.presence_at,
+            was_background: device.was_background,
+            seen_at: device.seen_at,
+            token_state: device.token_state,
+            token_elsewhere: false,
+            certificate,
+        }
+    }
+}
+
+/// Facts of a message.
+pub fn of_message(message: &Message, accepted_at: UnixMs) -> MessageFacts {
+    let life_time = Duration::from_secs(u64::from(message.life_time_s()));
+    MessageFacts {
+        accepted_at,
+        expires_at: accepted_at.after(life_time),
+        in_group: message.group.is_some(),
+        send_failed: message.send_result.is_some_and(|result| result != 0),
+        no_push: message.push.push_flag == 1,
+        online_only: message.online_only || message.life_time_s == Some(0),
+        empty_custom: is_empty_custom(message),
+        with_mute: message.with_mute,
+        mention_all: message.mentions.all,
+    }
+}
+
+/// One custom element and no `Desc` anywhere: there is nothing to show
+/// (trtc.io/document/33527, the most often repeated cause of "push not received").
+fn is_empty_custom(message: &Message) -> bool {
+    let push = &message.push;
+    let shows_without_text = push.apns_info.content_available == Some(1)
+        || push.apns_info.live_activity.is_some();
+    let described = filled(&push.desc).is_some()
+        || push.multi_language_content.iter().any(|content| filled(&content.desc).is_some());
+    match message.elements.as_slice() {
+        [Element::Custom { desc, .. }] => desc.is_empty() && !described && !shows_without_text,
+        _ => false,
+    }
+}
+
+/// The conversation as its receivers name it.
+pub fn conversation(message: &Message) -> Conversation {
+    match &message.group {
+        Some(group) => Conversation::Group(group.clone()),
+        None => Conversation::C2c(message.from.clone()),
+    }
+}
+
+/// The zone for windows that name none: that of the device last seen.
+fn default_zone(account: &Account) -> Option<&str> {
+    account
+        .devices
+        .iter()
+        .filter(|device| device.time_zone.is_some())
+        .max_by_key(|device| device.seen_at)
+        .and_then(|device| device.time_zone.as_deref())
+}
+
+/// The withdrawn messages: rows in the store, a set in memory.
+#[derive(Clone)]
+pub struct Withdrawn {
+    store: Arc<dyn Store>,
+    known: Arc<RwLock<HashSet<MessageId>>>,
+}
+
+impl Withdrawn {
+    /// Reads what was withdrawn.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let range = KeyBuilder::new(Class::Withdrawn).prefix();
+        let rows = store.scan(Scope::Everywhere, range, WITHDRAWN_MAX).await?;
+        let id = |key: &Bytes| KeyReader::new(Class::Withdrawn, key)?.u128().map(MessageId);
+        let known = rows.iter().filter_map(|(key, _)| id(key)).collect();
+        Ok(Withdrawn { store, known: Arc::new(RwLock::new(known)) })
+    }
+
+    /// Whether a message was withdrawn.
+    pub fn holds(&self, message_id: MessageId) -> bool {
+        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.contains(&message_id)
+    }
+
+    /// Withdraws a message: what is queued of it will end as `cancelled`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn add(&self, message_id: MessageId) -> Result<(), StoreError> {
+        let key = KeyBuilder::new(Class::Withdrawn).u128(message_id.0).finish();
+        let batch = Batch { put: vec![(key, Bytes::new())], ..Batch::default() };
+        self.store.commit(message_id.partition(), batch).await?;
+        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.insert(message_id);
+        Ok(())
+    }
+
+    /// Forgets messages accepted before `at`: none of them can be queued any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_before(&self, at: UnixMs) -> Result<(), StoreError> {
+        let old: Vec<MessageId> = {
+            let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            known.iter().copied().filter(|id| id.accepted_at() < at).collect()
+        };
+        for message_id in old {
+            let key = KeyBuilder::new(Class::Withdrawn).u128(message_id.0).finish();
+            let partition: Partition = message_id.partition();
+            self.store.commit(partition, Batch { delete: vec![key], ..Batch::default() }).await?;
+            let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            known.remove(&message_id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,419 @@
+//! What comes in: read, decide, commit once. Only then is it answered.
+//!
+//! A message's seen mark, parcels, decisions and counters are one batch in its partition. Its
+//! parcels are written already leased to this process and handed on in memory, so the common path
+//! never polls; when there is no room to hand them on they are written as due at once, and the
+//! queue's sweep finds them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::clock::Clock;
+use crate::dedupe::{Dedupe, Identity, Seen, partition_of};
+use crate::facts::{self, Facts};
+use crate::ledger::Entry;
+use crate::model::app::App;
+use crate::model::id::{MessageId, Partition, UserId};
+use crate::model::message::{Invalid, Message};
+use crate::model::reason::{Reason, Terminal};
+use crate::model::time::UnixMs;
+use crate::policy::{self, MessageFacts, Phase, RuleSettings};
+use crate::queue::{self, Held};
+use crate::store::{Batch, Store, StoreError};
+use crate::trace::{self, DeliveryOpening, Opening};
+
+pub mod decide;
+pub mod repeats;
+
+use crate::ingest::decide::{Decided, Decider};
+use crate::ingest::repeats::Repeats;
+
+/// Most messages one request may carry.
+pub const MESSAGES_MAX: usize = 500;
+
+/// How often a message is decided again when another call took some of its receivers meanwhile.
+const CONFLICTS_MAX: usize = 16;
+
+/// Settings of this stage.
+#[derive(Clone, Debug)]
+pub struct IngestSettings {
+    /// How long a fresh parcel is held before anyone may take it.
+    pub lease: Duration,
+    /// Deliveries that may wait in the queue; beyond, new messages are refused.
+    pub waiting_max: i64,
+    /// The last part of `waiting_max`, in percent, that only messages of high priority may use.
+    pub reserve_percent: u8,
+    /// Whether traces keep title and text.
+    pub include_text: bool,
+}
+
+/// What became of one posted message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Taken {
+    /// On disk; will end in exactly one counted state per delivery.
+    Accepted {
+        /// Its id.
+        message_id: MessageId,
+    },
+    /// Every receiver has it already.
+    Duplicate {
+        /// The repeat's own id, under which `explain` knows it.
+        message_id: MessageId,
+        /// The message it repeats.
+        of: MessageId,
+    },
+    /// Cannot be read.
+    Invalid(Invalid),
+}
+
+/// Why nothing was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The queue is full, or the disk: nothing of the request was accepted.
+    #[error("the queue is full")]
+    Full,
+    /// The store cannot take it now. Messages of the request may have been accepted; posting them
+    /// again is safe.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The stage.
+pub struct Ingest {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    dedupe: Arc<Dedupe>,
+    decider: Decider,
+    repeats: Repeats,
+    parcels: mpsc::Sender<Vec<Held>>,
+    waiting: Arc<std::sync::atomic::AtomicI64>,
+    settings: IngestSettings,
+}
+
+/// One message on its way to the commit.
+struct Draft {
+    message: Arc<Message>,
+    content: Bytes,
+    message_id: MessageId,
+    identity: Identity,
+    partition: Partition,
+}
+
+/// A message ready to be committed.
+struct Ready {
+    draft: Draft,
+    batch: Batch,
+    held: Vec<Held>,
+    in_flight: i64,
+}
+
+impl Ingest {
+    /// Builds the stage. Parcels go to `parcels`; `waiting` counts deliveries in flight.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        dedupe: Arc<Dedupe>,
+        facts: Arc<Facts>,
+        parcels: mpsc::Sender<Vec<Held>>,
+        waiting: Arc<std::sync::atomic::AtomicI64>,
+        settings: IngestSettings,
+    ) -> Self {
+        Ingest {
+            decider: Decider::new(store.clone(), facts),
+            repeats: Repeats::start(store.clone()),
+            store,
+            clock,
+            dedupe,
+            parcels,
+            waiting,
+            settings,
+        }
+    }
+
+    /// Takes messages of one app, each a JSON object; answers in their order.
+    ///
+    /// # Errors
+    /// [`IngestError`]: no message of this request may be thought accepted.
+    pub async fn take(&self, app: &App, messages: &[&[u8]]) -> Result<Vec<Taken>, IngestError> {
+        let now = self.clock.now();
+        let mut taken: Vec<Option<Taken>> = Vec::with_capacity(messages.len());
+        let mut drafts: Vec<(usize, Draft)> = Vec::with_capacity(messages.len());
+        for (index, json) in messages.iter().enumerate() {
+            let known = match Message::parse_with_content(json) {
+                Err(invalid) => Some(Taken::Invalid(invalid)),
+                Ok((message, content)) => {
+                    let draft = self.draft(app, message, content, now);
+                    match self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
+                        Some(of) => Some(self.repeat(app, &draft, of)),
+                        None => {
+                            drafts.push((index, draft));
+                            None
+                        }
+                    }
+                }
+            };
+            taken.push(known);
+        }
+        self.make_room(&drafts)?;
+        let mut ready = Vec::with_capacity(drafts.len());
+        for (index, draft) in drafts {
+            ready.push((index, self.prepare(app, draft, &Seen::default(), now).await?));
+        }
+        self.commit(app, ready, &mut taken).await?;
+        Ok(taken.into_iter().flatten().collect())
+    }
+
+    fn draft(&self, app: &App, message: Message, content: Bytes, now: UnixMs) -> Draft {
+        let partition = partition_of(app.app, &message);
+        Draft {
+            identity: self.dedupe.identity(app.app, &message),
+            message_id: MessageId::new(now, partition, fastrand::u64(..)),
+            message: Arc::new(message),
+            content,
+            partition,
+        }
+    }
+
+    /// Refuses the request whole when the queue has no room for it.
+    fn make_room(&self, drafts: &[(usize, Draft)]) -> Result<(), IngestError> {
+        use crate::model::message::Priority;
+        let waiting = self.waiting.load(std::sync::atomic::Ordering::Relaxed);
+        let reserve =
+            self.settings.waiting_max / 100 * i64::from(self.settings.reserve_percent.min(100));
+        let all_high =
+            drafts.iter().all(|(_, draft)| draft.message.priority == Priority::High);
+        let limit = self.settings.waiting_max - if all_high { 0 } else { reserve };
+        if !drafts.is_empty() && waiting >= limit { Err(IngestError::Full) } else { Ok(()) }
+    }
+
+    /// Decides one message and builds its batch, on what `seen` says others received already.
+    async fn prepare(
+        &self,
+        app: &App,
+        draft: Draft,
+        seen: &Seen,
+        now: UnixMs,
+    ) -> Result<Ready, StoreError> {
+        let decided =
+            self.decider.decide(app, &draft.message, draft.message_id, &seen.mark, now).await?;
+        let mut batch = Batch::default();
+        let new: Vec<UserId> = draft
+            .message
+            .receivers
+            .iter()
+            .filter(|user| seen.mark.received(user).is_none())
+            .cloned()
+            .collect();
+        draft.identity.mark(seen, draft.message_id, new, now, &mut batch);
+        let mut entry = Entry::default();
+        for delivery in &decided.opening.deliveries {
+            match delivery.ended {
+                Some(terminal) => entry.accept_ended(terminal),
+                None => entry.accept_in_flight(),
+            }
+        }
+        entry.write(app.app, &mut batch);
+        let (opening, held) = self.enqueue(app, &draft, decided, now, &mut batch);
+        trace::open(draft.message_id, &opening, &mut batch);
+        let in_flight =
+            opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
+        Ok(Ready { draft, batch, held, in_flight })
+    }
+
+    /// Adds the parcels: leased to this process when it can take them, else due at once.
+    fn enqueue(
+        &self,
+        app: &App,
+        draft: &Draft,
+        decided: Decided,
+        now: UnixMs,
+        batch: &mut Batch,
+    ) -> (Opening, Vec<Held>) {
+        let Decided { mut opening, allowed, counted } = decided;
+        batch.add.extend(counted);
+        let common = crate::plan::Common {
+            app: app.app,
+            default_locale: &app.settings.default_locale,
+            message: &draft.message,
+            message_id: draft.message_id,
+            expires_at: opening.facts.expires_at,
+            content: draft.content.clone(),
+        };
+        if self.settings.include_text {
+            let text = crate::render::text::text(&draft.message, None, common.default_locale);
+            opening.text = Some((text.title, text.body));
+        }
+        let leased = self.parcels.capacity() > 0;
+        let due = if leased { now.after(self.settings.lease) } else { now };
+        let mut held = Vec::new();
+        for parcel in crate::plan::parcels(&common, allowed) {
+            for delivery in &parcel.deliveries {
+                opening.deliveries[usize::from(delivery.number)].parcel = Some(parcel.number);
+            }
+            let put = queue::put(parcel, draft.message.clone(), due, batch);
+            if leased {
+                held.push(put);
+            }
+        }
+        (opening, held)
+    }
+
+    async fn commit(
+        &self,
+        app: &App,
+        mut ready: Vec<(usize, Ready)>,
+        taken: &mut [Option<Taken>],
+    ) -> Result<(), IngestError> {
+        let batches = ready
+            .iter_mut()
+            .map(|(_, ready)| (ready.draft.partition, std::mem::take(&mut ready.batch)))
+            .collect();
+        let results = self.store.commit_all(batches).await;
+        let mut held = Vec::new();
+        let mut failed = None;
+        for ((index, ready), result) in ready.into_iter().zip(results) {
+            match result {
+                Ok(()) => taken[index] = Some(self.accepted(ready, &mut held)),
+                Err(StoreError::Conflict) => {
+                    match self.again(app, ready.draft, &mut held).await {
+                        Ok(known) => taken[index] = Some(known),
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                Err(StoreError::Full) => failed = Some(IngestError::Full),
+                Err(error) => failed = Some(error.into()),
+            }
+        }
+        // What was committed is handed on even when a neighbour failed: it is accepted.
+        self.hand_on(held);
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn accepted(&self, ready: Ready, held: &mut Vec<Held>) -> Taken {
+        let Draft { message, message_id, identity, .. } = ready.draft;
+        self.dedupe.remember(identity, &message.receivers, message_id);
+        self.waiting.fetch_add(ready.in_flight, std::sync::atomic::Ordering::Relaxed);
+        held.extend(ready.held);
+        Taken::Accepted { message_id }
+    }
+
+    /// Someone else wrote the seen mark: read it, and accept what is left of the message.
+    async fn again(
+        &self,
+        app: &App,
+        mut draft: Draft,
+        held: &mut Vec<Held>,
+    ) -> Result<Taken, IngestError> {
+        for _ in 0..CONFLICTS_MAX {
+            let now = self.clock.now();
+            let keys = draft.identity.keys(now);
+            let mut rows = [None, None];
+            for (row, key) in rows.iter_mut().zip(&keys) {
+                *row = self.store.get(draft.partition, key).await?;
+            }
+            let seen = draft.identity.read(rows, now)?;
+            let received = |user| seen.mark.received(user);
+            if let Some(of) = draft.message.receivers.first().and_then(received)
+                && draft.message.receivers.iter().all(|user| received(user).is_some())
+            {
+                self.dedupe.remember(draft.identity, &draft.message.receivers, of);
+                return Ok(self.repeat(app, &draft, of));
+            }
+            let mut ready = self.prepare(app, draft, &seen, now).await?;
+            let batch = std::mem::take(&mut ready.batch);
+            match self.store.commit(ready.draft.partition, batch).await {
+                Ok(()) => return Ok(self.accepted(ready, held)),
+                Err(StoreError::Conflict) => draft = ready.draft,
+                Err(StoreError::Full) => return Err(IngestError::Full),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Answers a repeat and leaves a trace of it, which nobody waits for.
+    fn repeat(&self, app: &App, draft: &Draft, of: MessageId) -> Taken {
+        let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
+        let settings = self.decider.facts().rule_settings(Some(app));
+        let opening = repeat_opening(app, &draft.message, facts, settings, of);
+        self.repeats.note(draft.message_id, opening);
+        crate::telemetry::duplicate();
+        Taken::Duplicate { message_id: draft.message_id, of }
+    }
+
+    fn hand_on(&self, held: Vec<Held>) {
+        if held.is_empty() {
+            return;
+        }
+        match self.parcels.try_send(held) {
+            Ok(()) => {}
+            // They become due when their lease ends; the sweep will find them.
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
+        }
+    }
+
+    /// Decides a message without taking it: no row is written, nothing is counted.
+    ///
+    /// # Errors
+    /// The message's mistake, or the store's.
+    pub async fn dry_run(
+        &self,
+        app: &App,
+        json: &[u8],
+    ) -> Result<Result<(MessageId, Opening), Invalid>, StoreError> {
+        let now = self.clock.now();
+        let (message, content) = match Message::parse_with_content(json) {
+            Ok(read) => read,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        let draft = self.draft(app, message, content, now);
+        let keys = draft.identity.keys(now);
+        let mut rows = [None, None];
+        for (row, key) in rows.iter_mut().zip(&keys) {
+            *row = self.store.get(draft.partition, key).await?;
+        }
+        let seen = draft.identity.read(rows, now)?;
+        let decided =
+            self.decider.decide(app, &draft.message, draft.message_id, &seen.mark, now).await?;
+        Ok(Ok((draft.message_id, decided.opening)))
+    }
+}
+
+/// What `explain` shows of a repeat: one suppressed delivery per receiver.
+fn repeat_opening(
+    app: &App,
+    message: &Message,
+    facts: MessageFacts,
+    settings: RuleSettings,
+    of: MessageId,
+) -> Opening {
+    let mut opening = Opening::of(app.app, message, facts, settings);
+    opening.deliveries = message
+        .receivers
+        .iter()
+        .map(|user| DeliveryOpening {
+            user: user.clone(),
+            receiver: policy::ReceiverFacts {
+                duplicate_of: Some(of),
+                is_sender: *user == message.from,
+                push_enabled: true,
+                receive_option: 0,
+                mentioned: false,
+                window: None,
+                read_at: None,
+                withdrawn: false,
+            },
+            device: None,
+            ended: Some(Terminal::Suppressed(Reason::Duplicate)),
+            next_allowed_at: None,
+            parcel: None,
+        })
+        .collect();
+    opening
+}
+
+/// The phase this stage decides in.
+const PHASE: Phase = Phase::Accept;

@@ -1,0 +1,267 @@
+//! The durable queue: parcels by certificate and by when they are due.
+//!
+//! A parcel is one row whose key begins with its certificate and its due time, so the next parcel
+//! of a lane is its first row. Holding a parcel means that its row is due only when the lease
+//! ends; a crash therefore needs no recovery code, because the row simply becomes due again.
+//!
+//! Invariants:
+//! - Functions here add to a batch. Only a stage commits.
+//! - A row leaves the queue, or moves, under the condition that it is still the row that was read:
+//!   whoever lost the lease conflicts and is discarded.
+//! - A parcel carries its content, so that nothing has to outlive it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::id::{AppId, CertId, DeviceId, MessageId, Token, UserId};
+use crate::model::message::{Message, Priority};
+use crate::model::time::UnixMs;
+use crate::store::keys::{Class, KeyBuilder, KeyReader};
+use crate::store::{Batch, Expect, Key, StoreError};
+use crate::vendor::Badge;
+
+/// One device a parcel goes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its number within the message: names it in the trace and towards the vendor.
+    pub number: u16,
+    /// Receiver.
+    pub user: UserId,
+    /// Device.
+    pub device_id: DeviceId,
+    /// The token as it was registered when the message was accepted.
+    pub token: Token,
+    /// When that token was registered.
+    pub registered_at: UnixMs,
+    /// What the badge becomes, when the message says or counts.
+    pub badge: Option<Badge>,
+}
+
+/// What one vendor request carries: deliveries of one message with identical content for one
+/// certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parcel {
+    /// App.
+    pub app: AppId,
+    /// Certificate.
+    pub cert_id: CertId,
+    /// Message.
+    pub message_id: MessageId,
+    /// Its number within the message.
+    pub number: u16,
+    /// 0 high, 1 normal, 2 low.
+    pub urgency: u8,
+    /// Locale its words are in, when the words depend on one.
+    pub locale: Option<String>,
+    /// Sound that its devices or users prefer over the certificate's.
+    pub sound: Option<String>,
+    /// When the message is worth nothing any more.
+    pub expires_at: UnixMs,
+    /// Sendings that the vendor or the network failed; throttling and signing in do not count.
+    pub attempts: u16,
+    /// Whether a sign-in was already renewed for it.
+    pub renewed: bool,
+    /// To whom.
+    pub deliveries: Vec<Delivery>,
+    /// The message's JSON without its receivers.
+    pub content: Bytes,
+}
+
+impl Parcel {
+    /// Its priority.
+    pub fn priority(&self) -> Priority {
+        match self.urgency {
+            0 => Priority::High,
+            1 => Priority::Normal,
+            _ => Priority::Low,
+        }
+    }
+}
+
+/// A parcel this process holds, with the row that proves it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The parcel.
+    pub parcel: Parcel,
+    /// The message, read once and shared by all parcels of it.
+    pub message: Arc<Message>,
+    /// The row's key.
+    pub key: Key,
+    /// The row's value, byte for byte.
+    pub row: Bytes,
+    /// Until when nobody else may take it.
+    pub leased_until: UnixMs,
+}
+
+/// What names a parcel, wherever its row is at the moment.
+pub type ParcelId = (MessageId, u16);
+
+impl Held {
+    /// Its name.
+    pub fn id(&self) -> ParcelId {
+        (self.parcel.message_id, self.parcel.number)
+    }
+}
+
+/// The numeral of a priority.
+pub fn urgency_of(priority: Priority) -> u8 {
+    match priority {
+        Priority::High => 0,
+        Priority::Normal => 1,
+        Priority::Low => 2,
+    }
+}
+
+fn key_of(parcel: &Parcel, due: UnixMs) -> Key {
+    KeyBuilder::new(Class::Parcel)
+        .u32(parcel.cert_id.0)
+        .u64(due.0)
+        .u128(parcel.message_id.0)
+        .u16(parcel.number)
+        .finish()
+}
+
+/// Adds a parcel's row, due at `due`; a due time ahead of now is a lease.
+pub fn put(parcel: Parcel, message: Arc<Message>, due: UnixMs, batch: &mut Batch) -> Held {
+    let row = Bytes::from(postcard::to_allocvec(&parcel).expect("a parcel is plain data"));
+    let key = key_of(&parcel, due);
+    batch.put.push((key.clone(), row.clone()));
+    Held { parcel, message, key, row, leased_until: due }
+}
+
+/// Takes a parcel's row away, provided it is still there.
+pub fn remove(held: &Held, batch: &mut Batch) {
+    batch.expect.push((held.key.clone(), Expect::Equals(held.row.clone())));
+    batch.delete.push(held.key.clone());
+}
+
+/// Moves a row to a new due time, provided it is still there: a claim, or a longer lease.
+pub fn move_to(held: &mut Held, due: UnixMs, batch: &mut Batch) {
+    remove(held, batch);
+    held.key = key_of(&held.parcel, due);
+    held.leased_until = due;
+    batch.put.push((held.key.clone(), held.row.clone()));
+}
+
+/// Reads a parcel's row as the queue stores it.
+///
+/// # Errors
+/// `Corrupt` when it cannot be read.
+pub fn read(key: Key, row: Bytes) -> Result<Held, StoreError> {
+    let damaged = || StoreError::Corrupt { key: key.clone() };
+    let leased_until = due_of(&key).ok_or_else(damaged)?;
+    let parcel: Parcel = postcard::from_bytes(&row).map_err(|_| damaged())?;
+    let message = Arc::new(Message::parse_stored(&parcel.content).map_err(|_| damaged())?);
+    Ok(Held { parcel, message, key, row, leased_until })
+}
+
+/// When a row is due.
+pub fn due_of(key: &Key) -> Option<UnixMs> {
+    let mut reader = KeyReader::new(Class::Parcel, key)?;
+    reader.u32()?;
+    reader.u64().map(UnixMs)
+}
+
+/// Which parcel a row is, without reading it.
+pub fn id_of(key: &Key) -> Option<ParcelId> {
+    let mut reader = KeyReader::new(Class::Parcel, key)?;
+    reader.u32()?;
+    reader.u64()?;
+    Some((MessageId(reader.u128()?), reader.u16()?))
+}
+
+/// Which certificate a row belongs to.
+pub fn certificate_of(key: &Key) -> Option<CertId> {
+    KeyReader::new(Class::Parcel, key)?.u32().map(CertId)
+}
+
+/// Every parcel of every certificate.
+pub fn everything() -> Range<Key> {
+    KeyBuilder::new(Class::Parcel).prefix()
+}
+
+/// Every parcel of one certificate, soonest first.
+pub fn of_certificate(cert_id: CertId) -> Range<Key> {
+    KeyBuilder::new(Class::Parcel).u32(cert_id.0).prefix()
+}
+
+/// Every parcel of one certificate due at `now`.
+pub fn due(cert_id: CertId, now: UnixMs) -> Range<Key> {
+    let start = KeyBuilder::new(Class::Parcel).u32(cert_id.0).finish();
+    let end = KeyBuilder::new(Class::Parcel).u32(cert_id.0).u64(now.0.saturating_add(1)).finish();
+    start..end
+}
+
+/// How long to wait before sending attempt `attempts + 1`: exponential with full jitter.
+/// `random` is from 0 to 1.
+pub fn backoff(attempts: u16, base: Duration, longest: Duration, random: f64) -> Duration {
+    let doubled = base.saturating_mul(1u32.checked_shl(u32::from(attempts)).unwrap_or(u32::MAX));
+    let ceiling = doubled.min(longest);
+    // Never zero: a vendor that fails at once would be asked again in a tight loop.
+    ceiling.mul_f64(random.clamp(0.0, 1.0)).max(base / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel() -> Parcel {
+        Parcel {
+            app: AppId(1),
+            cert_id: CertId(7),
+            message_id: MessageId(99),
+            number: 2,
+            urgency: 1,
+            locale: None,
+            sound: None,
+            expires_at: UnixMs(10_000),
+            attempts: 0,
+            renewed: false,
+            deliveries: Vec::new(),
+            content: Bytes::from_static(
+                br#"{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{"Desc":"x"}}"#,
+            ),
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_back_and_its_key_tells_when_and_whose() {
+        let message = Arc::new(Message::parse_stored(&parcel().content).expect("content"));
+        let mut batch = Batch::default();
+        let held = put(parcel(), message, UnixMs(500), &mut batch);
+        assert_eq!(due_of(&held.key), Some(UnixMs(500)));
+        assert_eq!(certificate_of(&held.key), Some(CertId(7)));
+        assert_eq!(id_of(&held.key), Some((MessageId(99), 2)));
+        assert!(due(CertId(7), UnixMs(500)).contains(&held.key));
+        assert!(!due(CertId(7), UnixMs(499)).contains(&held.key));
+        assert!(!due(CertId(8), UnixMs(500)).contains(&held.key));
+        let again = read(held.key.clone(), held.row.clone()).expect("its own row");
+        assert_eq!(again.parcel, held.parcel);
+    }
+
+    #[test]
+    fn moving_a_row_is_conditional_on_the_row() {
+        let message = Arc::new(Message::parse_stored(&parcel().content).expect("content"));
+        let mut held = put(parcel(), message, UnixMs(500), &mut Batch::default());
+        let before = held.key.clone();
+        let mut batch = Batch::default();
+        move_to(&mut held, UnixMs(900), &mut batch);
+        assert_eq!(batch.expect, [(before.clone(), Expect::Equals(held.row.clone()))]);
+        assert_eq!(batch.delete, [before]);
+        assert_eq!(due_of(&held.key), Some(UnixMs(900)));
+    }
+
+    #[test]
+    fn back_off_grows_stays_under_its_ceiling_and_is_never_zero() {
+        let base = Duration::from_secs(1);
+        let longest = Duration::from_secs(60);
+        assert_eq!(backoff(0, base, longest, 1.0), base);
+        assert_eq!(backoff(3, base, longest, 1.0), Duration::from_secs(8));
+        assert_eq!(backoff(40, base, longest, 1.0), longest);
+        assert_eq!(backoff(3, base, longest, 0.0), base / 4);
+    }
+}

@@ -1,0 +1,265 @@
+//! What was decided and what vendors answered: the memory behind `explain`.
+//!
+//! A message has one **opening** row, written in the commit that accepts it, and one **step** row
+//! per settled sending, written in the commit that settles it. Keys begin with the message id,
+//! which begins with its time, so what is too old is one range at the front.
+//!
+//! Never in a row: message text (unless the operator asks for it), tokens, secrets.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::id::{AppId, CertId, DeviceId, GroupId, MessageId, Partition, UserId};
+use crate::model::message::Message;
+use crate::model::reason::Terminal;
+use crate::model::time::UnixMs;
+use crate::policy::{DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
+use crate::store::keys::{Class, KeyBuilder, KeyReader, after_prefix};
+use crate::store::{Batch, Key, Row, StoreError};
+
+/// How much is remembered.
+#[derive(Clone, Debug)]
+pub struct TraceSettings {
+    /// How long.
+    pub keep: Duration,
+    /// Whether title and text are kept too. Off by default: traces then hold no message text.
+    pub include_text: bool,
+}
+
+/// A message as it was accepted and decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// App.
+    pub app: AppId,
+    /// Sender.
+    pub from: UserId,
+    /// Group, if said in one.
+    pub group: Option<GroupId>,
+    /// `MsgRandom`.
+    pub random: u32,
+    /// `MsgSeq`.
+    pub seq: Option<u32>,
+    /// `MsgKey`.
+    pub key: Option<String>,
+    /// Fields of the message that were not known.
+    pub unknown_fields: u32,
+    /// Title and text as first rendered, when the operator keeps text.
+    pub text: Option<(String, String)>,
+    /// What the rules saw of the message.
+    pub facts: MessageFacts,
+    /// The settings the rules obeyed.
+    pub settings: RuleSettings,
+    /// Every delivery, in the order of their numbers.
+    pub deliveries: Vec<DeliveryOpening>,
+}
+
+/// One delivery as decided when the message was accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryOpening {
+    /// Receiver.
+    pub user: UserId,
+    /// What the rules saw of the receiver.
+    pub receiver: ReceiverFacts,
+    /// The device; `None` for a receiver who has none.
+    pub device: Option<DeviceOpening>,
+    /// How it ended right away; `None` when it went to the queue.
+    pub ended: Option<Terminal>,
+    /// When it would have been allowed.
+    pub next_allowed_at: Option<UnixMs>,
+    /// Which parcel carries it.
+    pub parcel: Option<u16>,
+}
+
+/// The device part of a [`DeliveryOpening`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceOpening {
+    /// Device.
+    pub device_id: DeviceId,
+    /// Certificate.
+    pub cert_id: CertId,
+    /// Vendor, empty when the certificate does not exist.
+    pub vendor: String,
+    /// Short hash of the token.
+    pub token_hash: String,
+    /// What the rules saw of the device.
+    pub facts: DeviceFacts,
+}
+
+/// One settled sending of one parcel, or part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// When it was settled.
+    pub at: UnixMs,
+    /// What became of each delivery it touched.
+    pub results: Vec<StepResult>,
+}
+
+/// What one sending did to one delivery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// Number of the delivery.
+    pub delivery: u16,
+    /// What the rules saw before sending, when one of them refused.
+    pub refused: Option<Recheck>,
+    /// What the vendor said, when it was asked.
+    pub attempt: Option<Attempt>,
+    /// How the delivery ended; `None` when it will be tried again.
+    pub ended: Option<Terminal>,
+    /// When it will be tried again.
+    pub retry_at: Option<UnixMs>,
+    /// The vendor's receipt, when this step is one.
+    pub receipt: Option<Receipt>,
+}
+
+impl StepResult {
+    /// A result in which nothing happened yet.
+    pub fn of(delivery: u16) -> Self {
+        StepResult {
+            delivery,
+            refused: None,
+            attempt: None,
+            ended: None,
+            retry_at: None,
+            receipt: None,
+        }
+    }
+}
+
+/// The facts on which a rule refused before sending.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recheck {
+    /// Receiver.
+    pub receiver: ReceiverFacts,
+    /// Device; `None` when it is gone.
+    pub device: Option<DeviceFacts>,
+}
+
+/// One request to a vendor, as far as one delivery is concerned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// HTTP status; 0 when there was no answer.
+    pub status: u16,
+    /// The vendor's code.
+    pub code: String,
+    /// The vendor's words.
+    pub says: String,
+    /// Name of the verdict.
+    pub verdict: String,
+    /// From request to answer.
+    pub latency_ms: u32,
+    /// The vendor's id of the accepted push.
+    pub vendor_id: Option<String>,
+}
+
+/// What a vendor reported later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Receipt {
+    /// The device has it.
+    Reached,
+    /// The user tapped it.
+    Clicked,
+    /// The device could not take it: the vendor's status.
+    NotShown(u32),
+}
+
+/// A message's whole trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// The message.
+    pub message_id: MessageId,
+    /// How it began.
+    pub opening: Opening,
+    /// What followed, oldest first.
+    pub steps: Vec<Step>,
+}
+
+impl Opening {
+    /// The message's part of an opening; the decisions are filled in by the stage.
+    pub fn of(app: AppId, message: &Message, facts: MessageFacts, settings: RuleSettings) -> Self {
+        Opening {
+            app,
+            from: message.from.clone(),
+            group: message.group.clone(),
+            random: message.random,
+            seq: message.seq,
+            key: message.key.clone(),
+            unknown_fields: message.unknown_fields,
+            text: None,
+            facts,
+            settings,
+            deliveries: Vec::new(),
+        }
+    }
+}
+
+fn key(message_id: MessageId, at: UnixMs, parcel: u16, order: u16) -> Key {
+    KeyBuilder::new(Class::Trace)
+        .u128(message_id.0)
+        .u64(at.0)
+        .u16(parcel)
+        .u16(order)
+        .finish()
+}
+
+/// Adds a message's opening.
+pub fn open(message_id: MessageId, opening: &Opening, batch: &mut Batch) {
+    let row = postcard::to_allocvec(opening).expect("an opening is plain data");
+    batch.put.push((key(message_id, UnixMs(0), 0, 0), Bytes::from(row)));
+}
+
+/// Adds a settled sending. `parcel` and `order` keep two steps of one millisecond apart.
+pub fn step(message_id: MessageId, parcel: u16, order: u16, step: &Step, batch: &mut Batch) {
+    let row = postcard::to_allocvec(step).expect("a step is plain data");
+    batch.put.push((key(message_id, step.at, parcel, order), Bytes::from(row)));
+}
+
+/// Every row of one message.
+pub fn of_message(message_id: MessageId) -> Range<Key> {
+    KeyBuilder::new(Class::Trace).u128(message_id.0).prefix()
+}
+
+/// Every row of messages accepted from `since` up to, but not at, `until`.
+pub fn between(since: UnixMs, until: UnixMs) -> Range<Key> {
+    let first = |at: UnixMs| {
+        let id = MessageId::new(at, Partition::of_hash(0), 0);
+        KeyBuilder::new(Class::Trace).u128(id.0).finish()
+    };
+    first(since)..first(until)
+}
+
+/// Every row older than `at`.
+pub fn outdated(at: UnixMs) -> Range<Key> {
+    between(UnixMs(0), at)
+}
+
+/// The key behind every row of the message that `row` belongs to: where to go on after it.
+pub fn behind(row: &Key) -> Option<Key> {
+    let prefix = row.get(..17)?;
+    Some(after_prefix(prefix))
+}
+
+/// Reads rows, in key order, into traces. A message whose opening is not among them is left out.
+///
+/// # Errors
+/// `Corrupt` when a row cannot be read.
+pub fn read(rows: Vec<Row>) -> Result<Vec<Trace>, StoreError> {
+    let mut traces: Vec<Trace> = Vec::new();
+    for (key, row) in rows {
+        let damaged = || StoreError::Corrupt { key: key.clone() };
+        let mut reader = KeyReader::new(Class::Trace, &key).ok_or_else(damaged)?;
+        let message_id = MessageId(reader.u128().ok_or_else(damaged)?);
+        let at = reader.u64().ok_or_else(damaged)?;
+        if at == 0 {
+            let opening = postcard::from_bytes(&row).map_err(|_| damaged())?;
+            traces.push(Trace { message_id, opening, steps: Vec::new() });
+        } else if let Some(trace) = traces.last_mut()
+            && trace.message_id == message_id
+        {
+            trace.steps.push(postcard::from_bytes(&row).map_err(|_| damaged())?);
+        }
+    }
+    Ok(traces)
+}
