@@ -6,7 +6,14 @@
 //! order. A commit is all or nothing within one partition and returns only when it is durable to
 //! the backend's stated promise.
 
+pub mod embedded;
+pub mod faulty;
+pub mod group;
 pub mod keys;
+pub mod memory;
+pub mod redb;
+pub mod sled;
+pub mod writer;
 
 use std::ops::Range;
 
@@ -33,7 +40,8 @@ pub enum Expect {
     Equals(Bytes),
 }
 
-/// Conditions and changes that become true together or not at all.
+/// Conditions and changes that become true together or not at all. Should several changes name one
+/// key, additions come first, then puts, then deletes, each list in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// All must hold, else [`StoreError::Conflict`] and nothing changes.
