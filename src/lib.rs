@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod model;
+pub mod preferences;
+pub mod render;
 pub mod sim;
 pub mod store;
 pub mod transport;

@@ -22,7 +22,7 @@ use crate::model::certificate::{Environment, Options};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::message::Priority;
-use crate::model::push_info::OfflinePushInfo;
+use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{ClientIdentity, Protocol, Reply, Request};
 
@@ -188,6 +188,26 @@ pub enum Kind {
     Voip,
     /// Updates a Live Activity.
     LiveActivity,
+}
+
+/// What a message asks of one vendor alone, as [`Vendor::own`] reads it from the message's
+/// settings. An empty value counts as absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own<'a> {
+    /// What kind of push it asks for.
+    pub kind: Kind,
+    /// Title in place of the common one.
+    pub title: Option<&'a str>,
+    /// Line under the title.
+    pub subtitle: Option<&'a str>,
+    /// Picture URL.
+    pub image: Option<&'a str>,
+    /// Sound file.
+    pub sound: Option<&'a str>,
+    /// Whether a custom element's `Sound` is written for this vendor.
+    pub takes_custom_sound: bool,
+    /// Whether the message leaves this vendor's badge alone (`BadgeMode` 1).
+    pub keeps_badge: bool,
 }
 
 /// A change of the number on the app's icon.
@@ -377,6 +397,13 @@ pub trait Vendor: Send + Sync + 'static {
         file: &[u8],
         fields: &BTreeMap<String, String>,
     ) -> Result<Value, CredentialError>;
+
+    /// What the message asks of this vendor alone: its own title, picture, sound, kind of push.
+    ///
+    /// The default is that of an Android vendor with neither title nor picture of its own.
+    fn own<'a>(&self, info: &'a OfflinePushInfo) -> Own<'a> {
+        Own { sound: filled(&info.android_info.sound), ..Own::default() }
+    }
 
     /// Checks a token's shape and normalises it.
     ///

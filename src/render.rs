@@ -1,0 +1,353 @@
+//! Rendering: from a message and who reads it to a finished [`Notification`].
+//!
+//! Pure; the same input gives the same notification, so a retry sends what the first try sent.
+//! A [`Source`] is made once per message and rendered once for every group of devices that read
+//! the same: same certificate, locale and sound. The order is fixed:
+//!
+//! 1. [`text`] finds title and text for the reader's language;
+//! 2. `privacy` lets through what the certificate's privacy level allows, and nothing else enters
+//!    the notification;
+//! 3. [`limits`] shortens what is too long, or refuses what cannot be made to fit.
+//!
+//! The badge differs between devices that read the same, so [`badge::badge`] is asked per device.
+//!
+//! A value of the message beats the certificate's, which beats the vendor's default (Tencent
+//! Cloud Chat, product/269/133879). Which fields are for one vendor alone only that vendor knows:
+//! [`Vendor::own`](crate::vendor::Vendor::own).
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use crate::model::id::{Conversation, MessageId, digest128};
+use crate::model::message::{Element, Message};
+use crate::model::push_info::{OfflinePushInfo, filled};
+use crate::render::limits::RenderRefusal;
+use crate::render::privacy::{Shown, shown};
+use crate::vendor::{Kind, Notification, Own, SendingCertificate, Vendor};
+
+pub mod badge;
+pub mod limits;
+mod privacy;
+#[cfg(test)]
+pub(crate) mod stub;
+pub mod text;
+pub mod words;
+
+/// A message ready to be rendered any number of times.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    message: &'a Message,
+    /// Copied out of the message once, then shared by all its notifications.
+    info: Arc<OfflinePushInfo>,
+}
+
+impl<'a> Source<'a> {
+    /// Prepares a message.
+    pub fn new(message: &'a Message) -> Self {
+        /// Most messages come without `OfflinePushInfo`; they all share this one.
+        static EMPTY: LazyLock<Arc<OfflinePushInfo>> = LazyLock::new(Arc::default);
+        let info = if message.push == **EMPTY {
+            Arc::clone(&EMPTY)
+        } else {
+            Arc::new(message.push.clone())
+        };
+        Source { message, info }
+    }
+
+    /// The message.
+    pub fn message(&self) -> &'a Message {
+        self.message
+    }
+
+    /// Its settings.
+    pub fn info(&self) -> &Arc<OfflinePushInfo> {
+        &self.info
+    }
+}
+
+/// Who reads the notification, as far as it changes what is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reader<'a> {
+    /// The device's language tag.
+    pub locale: Option<&'a str>,
+    /// Sound of the user's preferences for this kind of conversation.
+    pub user_sound: Option<&'a str>,
+    /// Sound the device was registered with.
+    pub device_sound: Option<&'a str>,
+}
+
+/// Which shown notification a push replaces on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Collapse {
+    /// None: each message has its own.
+    #[default]
+    Never,
+    /// The last one of the conversation.
+    Conversation,
+    /// That of this message, for instance because it was withdrawn.
+    Message(MessageId),
+}
+
+/// Everything one rendering needs.
+#[derive(Clone, Copy)]
+pub struct RenderRequest<'a> {
+    /// The message.
+    pub source: &'a Source<'a>,
+    /// Our id of it, which also tells when it was accepted.
+    pub message_id: MessageId,
+    /// Who reads it.
+    pub reader: &'a Reader<'a>,
+    /// The app's language.
+    pub default_locale: &'a str,
+    /// The vendor the push goes to.
+    pub vendor: &'a dyn Vendor,
+    /// The certificate it is sent with; its options hold the privacy level.
+    pub certificate: &'a SendingCertificate,
+    /// Whether the receiving tokens ring as a call; else a call is shown as an ordinary alert.
+    pub voip_allowed: bool,
+    /// What it replaces.
+    pub collapse: Collapse,
+}
+
+/// A finished notification.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// What to send.
+    pub notification: Notification,
+    /// Whether title or text lost something to a limit.
+    pub shortened: bool,
+}
+
+/// Renders a message for one group of readers.
+///
+/// # Errors
+/// When the payload is too large although title and text gave way.
+pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
+    let source = request.source;
+    let message = source.message;
+    let own = request.vendor.own(&source.info);
+    let conversation = conversation(message);
+    let collapses = request.collapse != Collapse::Never;
+    let notify_id = notify_id(request, &conversation);
+    let Shown { kind, title, body, subtitle, ext, image, conversation, info } =
+        shown(request, &own, kind(&own, request.voip_allowed), conversation);
+    let mut notification = Notification {
+        kind,
+        title,
+        body,
+        subtitle,
+        ext,
+        image,
+        sound: sound(request, &own).map(str::to_owned),
+        message_id: request.message_id.to_string(),
+        conversation,
+        notify_id,
+        collapses,
+        expires_at: expires_at(message, request.message_id),
+        priority: message.priority,
+        info,
+    };
+    let cut = limits::fit_texts(&mut notification, request.vendor.profile());
+    let shrunk = limits::fit_payload(&mut notification, request.vendor, request.certificate)?;
+    Ok(Rendered { notification, shortened: cut || shrunk })
+}
+
+/// Where the message was said, as its receivers name it.
+fn conversation(message: &Message) -> String {
+    let place = match &message.group {
+        Some(group) => Conversation::Group(group.clone()),
+        None => Conversation::C2c(message.from.clone()),
+    };
+    place.to_string()
+}
+
+/// A call without a token that rings as one is an ordinary alert (trtc.io/document/77715).
+fn kind(own: &Own<'_>, voip_allowed: bool) -> Kind {
+    match own.kind {
+        Kind::Voip if !voip_allowed => Kind::Alert,
+        kind => kind,
+    }
+}
+
+/// Message over user over device over certificate. The message's is the vendor's own, else the
+/// custom element's where it is written for this vendor (trtc.io/document/33527).
+fn sound<'a>(request: &RenderRequest<'a>, own: &Own<'a>) -> Option<&'a str> {
+    let custom = || {
+        let elements = own.takes_custom_sound.then_some(&request.source.message.elements);
+        elements.into_iter().flatten().find_map(|element| match element {
+            Element::Custom { sound, .. } => Some(sound.as_str()).filter(|sound| !sound.is_empty()),
+            _ => None,
+        })
+    };
+    let given = |sound: Option<&'a str>| sound.filter(|sound| !sound.is_empty());
+    own.sound
+        .or_else(custom)
+        .or_else(|| given(request.reader.user_sound))
+        .or_else(|| given(request.reader.device_sound))
+        .or_else(|| filled(&request.certificate.options.sound))
+}
+
+/// Positive 31 bits: every vendor's notify id is a signed 32-bit integer.
+fn notify_id(request: &RenderRequest<'_>, conversation: &str) -> u32 {
+    let digest = match request.collapse {
+        Collapse::Never => digest128(&[b"notify", &request.message_id.to_bytes()]),
+        Collapse::Message(replaced) => digest128(&[b"notify", &replaced.to_bytes()]),
+        Collapse::Conversation => digest128(&[b"notify conversation", conversation.as_bytes()]),
+    };
+    ((digest as u32) & 0x7FFF_FFFF).max(1)
+}
+
+fn expires_at(message: &Message, message_id: MessageId) -> crate::model::time::UnixMs {
+    message_id.accepted_at().after(Duration::from_secs(u64::from(message.life_time_s())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::message::Priority;
+    use crate::model::time::UnixMs;
+    use crate::render::stub::{self, Stub, message, request};
+
+    const HI: &str = r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}]"#;
+
+    fn rendered(rest: &str, stub: &Stub, change: impl FnOnce(&mut RenderRequest<'_>)) -> Rendered {
+        let message = message(rest);
+        let source = Source::new(&message);
+        let mut request = request(&source, stub);
+        change(&mut request);
+        render(&request).expect("it fits")
+    }
+
+    fn push(rest: &str, stub: &Stub) -> Notification {
+        rendered(rest, stub, |_| {}).notification
+    }
+
+    #[test]
+    fn a_plain_message_becomes_an_alert_that_names_its_conversation() {
+        let rest = format!(r#""FromNick":"Mina","MsgLifeTime":60,"MsgPriority":"High",{HI}"#);
+        let push = push(&rest, &Stub::android());
+        assert_eq!((push.title.as_str(), push.body.as_str()), ("Mina", "hi"));
+        assert_eq!(push.kind, Kind::Alert);
+        assert_eq!(push.conversation, "c2c:mina");
+        assert_eq!(push.message_id, stub::MESSAGE_ID.to_string());
+        assert_eq!(push.expires_at, UnixMs(stub::MESSAGE_ID.accepted_at().0 + 60_000));
+        assert_eq!(push.priority, Priority::High);
+        assert!(!push.collapses);
+        let rest = format!(r#""GroupId":"team",{HI}"#);
+        assert_eq!(super::tests::push(&rest, &Stub::android()).conversation, "group:team");
+    }
+
+    #[test]
+    fn what_is_for_one_vendor_alone_reaches_only_that_vendor() {
+        let rest = format!(
+            r#"{HI},"OfflinePushInfo":{{"Title":"T","ApnsInfo":{{"Title":"Apple","SubTitle":"Sub",
+               "Image":"https://i","Sound":"a.caf","ContentAvailable":1}},
+               "AndroidInfo":{{"Sound":"a"}}}}"#
+        );
+        let apple = push(&rest, &Stub::apple());
+        assert_eq!(apple.kind, Kind::Silent);
+        assert_eq!(apple.title, "Apple");
+        assert_eq!(apple.subtitle.as_deref(), Some("Sub"));
+        assert_eq!(apple.image.as_deref(), Some("https://i"));
+        assert_eq!(apple.sound.as_deref(), Some("a.caf"));
+        let android = push(&rest, &Stub::android());
+        assert_eq!(android.kind, Kind::Alert);
+        assert_eq!(android.title, "T");
+        assert_eq!((android.subtitle, android.image), (None, None));
+        assert_eq!(android.sound.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_call_rings_only_where_a_token_can() {
+        let rest = format!(r#"{HI},"OfflinePushInfo":{{"ApnsInfo":{{"IsVoipPush":1}}}}"#);
+        let kind = |allowed| {
+            rendered(&rest, &Stub::apple(), |request| request.voip_allowed = allowed)
+                .notification
+                .kind
+        };
+        assert_eq!((kind(true), kind(false)), (Kind::Voip, Kind::Alert));
+    }
+
+    #[test]
+    fn ext_comes_from_the_push_and_else_from_the_custom_element() {
+        let custom = r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"a"}},
+            {"MsgType":"TIMCustomElem","MsgContent":{"Desc":"d","Ext":"{\"e\":1}","Sound":"c.aiff"}}]"#;
+        let with =
+            |info: &str| push(&format!(r#"{custom},"OfflinePushInfo":{info}"#), &Stub::apple());
+        assert_eq!(with("{}").ext.as_deref(), Some(r#"{"e":1}"#));
+        assert_eq!(with(r#"{"Ext":""}"#).ext.as_deref(), Some(r#"{"e":1}"#));
+        assert_eq!(with(r#"{"Ext":"{}"}"#).ext.as_deref(), Some("{}"));
+        assert_eq!(push(HI, &Stub::apple()).ext, None);
+    }
+
+    #[test]
+    fn the_nearest_sound_wins() {
+        let custom =
+            r#""MsgBody":[{"MsgType":"TIMCustomElem","MsgContent":{"Desc":"d","Sound":"custom"}}]"#;
+        let own = format!(r#"{custom},"OfflinePushInfo":{{"ApnsInfo":{{"Sound":"own"}}}}"#);
+        let sound = |rest: &str, stub: &Stub, user, device, certificate: &str| {
+            let sending = stub::certificate_with_sound(certificate);
+            let reader = Reader { locale: None, user_sound: user, device_sound: device };
+            let message = message(rest);
+            let source = Source::new(&message);
+            let mut request = request(&source, stub);
+            (request.reader, request.certificate) = (&reader, &sending);
+            render(&request).expect("it fits").notification.sound.unwrap_or_default()
+        };
+        let (apple, android) = (Stub::apple(), Stub::android());
+        assert_eq!(sound(&own, &apple, Some("user"), Some("device"), "cert"), "own");
+        assert_eq!(sound(custom, &apple, Some("user"), Some("device"), "cert"), "custom");
+        // The custom element's sound is Apple's.
+        assert_eq!(sound(custom, &android, Some("user"), Some("device"), "cert"), "user");
+        assert_eq!(sound(HI, &apple, Some(""), Some("device"), "cert"), "device");
+        assert_eq!(sound(HI, &apple, None, None, "cert"), "cert");
+        assert_eq!(sound(HI, &apple, None, None, ""), "");
+    }
+
+    #[test]
+    fn a_notify_id_is_positive_and_stable_and_follows_what_is_replaced() {
+        let id = |rest: &str, collapse| {
+            let change = |request: &mut RenderRequest<'_>| request.collapse = collapse;
+            let push = rendered(rest, &Stub::android(), change).notification;
+            assert!(push.notify_id > 0 && push.notify_id <= i32::MAX as u32);
+            assert_eq!(push.collapses, collapse != Collapse::Never);
+            push.notify_id
+        };
+        let bye = HI.replace("hi", "bye");
+        let of_message = id(HI, Collapse::Never);
+        assert_eq!(of_message, id(&bye, Collapse::Message(stub::MESSAGE_ID)));
+        let of_conversation = id(HI, Collapse::Conversation);
+        assert_eq!(of_conversation, id(&bye, Collapse::Conversation));
+        assert_ne!(of_conversation, of_message);
+        assert_ne!(of_conversation, id(&format!(r#""GroupId":"g",{HI}"#), Collapse::Conversation));
+    }
+
+    #[test]
+    fn a_shortened_text_is_reported() {
+        let long = HI.replace("hi", &"x".repeat(51));
+        let rendered = |rest: &str| rendered(rest, &Stub::android(), |_| {});
+        assert!(!rendered(HI).shortened);
+        let cut = rendered(&long);
+        assert!(cut.shortened);
+        assert_eq!(cut.notification.body, format!("{}...", "x".repeat(47)));
+    }
+
+    #[test]
+    fn an_ext_that_cannot_fit_is_refused_with_its_size() {
+        let ext = "e".repeat(Stub::apple().profile().payload_bytes_max);
+        let message = message(&format!(r#"{HI},"OfflinePushInfo":{{"Ext":"{ext}"}}"#));
+        let source = Source::new(&message);
+        let stub = Stub::apple();
+        let refusal = render(&request(&source, &stub)).expect_err("too large");
+        assert!(refusal.size > refusal.limit);
+        assert!(refusal.to_string().contains(&refusal.size.to_string()));
+        assert!(!refusal.to_string().contains("ee"));
+    }
+
+    #[test]
+    fn messages_without_settings_share_one() {
+        let message = message(HI);
+        let (one, two) = (Source::new(&message), Source::new(&message));
+        assert!(Arc::ptr_eq(one.info(), two.info()));
+    }
+}
