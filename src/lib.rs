@@ -1,10 +1,12 @@
 //! offpush: an offline push relay that runs beside a chat server.
 
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod preferences;
 pub mod render;
 pub mod sim;
 pub mod store;
+pub mod telemetry;
 pub mod transport;
 pub mod vendor;

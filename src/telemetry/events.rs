@@ -1,0 +1,283 @@
+//! Everything notable that can happen. One function per event: log line and metric together.
+//!
+//! Levels: error, a person must act; warn, odd but handled; info, a normal day; debug, per
+//! delivery. Label arguments are `&'static str`, so that they can only come from a closed set:
+//! a vendor's profile name, `Verdict::as_str`, `Terminal::as_str`, `Reason::as_str`.
+
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use tracing::{debug, error, info, warn};
+
+use crate::model::reason::Terminal;
+
+/// Messages taken, by kind.
+pub const MESSAGES_ACCEPTED: &str = "offpush_messages_accepted_total";
+/// Messages refused because the relay was full or unwell, by cause.
+pub const MESSAGES_TURNED_AWAY: &str = "offpush_messages_turned_away_total";
+/// Repeats recognised.
+pub const DUPLICATES: &str = "offpush_duplicates_total";
+/// Deliveries that ended, by state and reason.
+pub const DELIVERIES: &str = "offpush_deliveries_total";
+/// Answers of vendors, one per delivery and attempt.
+pub const PUSHES: &str = "offpush_pushes_total";
+/// From sending a request to its answer.
+pub const PUSH_LATENCY_SECONDS: &str = "offpush_push_latency_seconds";
+/// From reading a message to its commit.
+pub const ACCEPT_SECONDS: &str = "offpush_accept_seconds";
+/// One durable commit.
+pub const STORE_COMMIT_SECONDS: &str = "offpush_store_commit_seconds";
+/// Parcels that wait or are being sent.
+pub const QUEUE_PARCELS: &str = "offpush_queue_parcels";
+/// Bytes of the queue.
+pub const QUEUE_BYTES: &str = "offpush_queue_bytes";
+/// Lanes by condition.
+pub const LANES: &str = "offpush_lanes";
+/// Requests at vendors right now.
+pub const PUSHES_IN_FLIGHT: &str = "offpush_pushes_in_flight";
+/// Requests of the API.
+pub const HTTP_REQUESTS: &str = "offpush_http_requests_total";
+/// Tokens that vendors declared dead.
+pub const TOKENS_RETIRED: &str = "offpush_tokens_retired_total";
+/// Certificates that vendors refused.
+pub const CERTIFICATES_BROKEN: &str = "offpush_certificates_broken_total";
+/// 1 while the ledger adds up.
+pub const LEDGER_BALANCED: &str = "offpush_ledger_balanced";
+
+/// Gives every metric its help text.
+pub(in crate::telemetry) fn describe_all() {
+    describe_counter!(MESSAGES_ACCEPTED, "Messages accepted, by kind.");
+    describe_counter!(MESSAGES_TURNED_AWAY, "Messages answered 503 or 429, by cause.");
+    describe_counter!(DUPLICATES, "Messages recognised as repeats.");
+    describe_counter!(DELIVERIES, "Deliveries that reached a terminal state.");
+    describe_counter!(PUSHES, "Vendor answers, one per delivery and attempt.");
+    describe_histogram!(PUSH_LATENCY_SECONDS, Unit::Seconds, "Vendor request to answer.");
+    describe_histogram!(ACCEPT_SECONDS, Unit::Seconds, "Reading a message to its commit.");
+    describe_histogram!(STORE_COMMIT_SECONDS, Unit::Seconds, "One durable store commit.");
+    describe_gauge!(QUEUE_PARCELS, "Parcels waiting or being sent.");
+    describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes of queued parcels.");
+    describe_gauge!(LANES, "Lanes, by condition.");
+    describe_gauge!(PUSHES_IN_FLIGHT, "Requests at vendors right now, by vendor.");
+    describe_counter!(HTTP_REQUESTS, "API requests, by route and status.");
+    describe_counter!(TOKENS_RETIRED, "Tokens retired on a vendor's word.");
+    describe_counter!(CERTIFICATES_BROKEN, "Times a vendor refused a certificate.");
+    describe_gauge!(LEDGER_BALANCED, "1 while accepted equals terminals plus in flight.");
+}
+
+/// What kind of conversation a message belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// One-to-one.
+    C2c,
+    /// Group.
+    Group,
+}
+
+impl MessageKind {
+    /// The label and the `kind` of explain.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            MessageKind::C2c => "c2c",
+            MessageKind::Group => "group",
+        }
+    }
+}
+
+/// A message is committed. `message_id` is its id as text, `took` the time from reading it.
+pub fn message_accepted(
+    message_id: impl std::fmt::Display,
+    kind: MessageKind,
+    receivers: usize,
+    took: Duration,
+) {
+    counter!(MESSAGES_ACCEPTED, "kind" => kind.as_str()).increment(1);
+    histogram!(ACCEPT_SECONDS).record(took);
+    debug!(%message_id, kind = kind.as_str(), receivers, "message accepted");
+}
+
+/// Why new messages are refused although they are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// The queue has reached a limit.
+    QueueFull,
+    /// The store has no room or cannot be reached.
+    StoreUnavailable,
+    /// The key sends too fast.
+    RateLimited,
+    /// The relay is stopping.
+    Draining,
+}
+
+impl TurnedAway {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TurnedAway::QueueFull => "queue_full",
+            TurnedAway::StoreUnavailable => "store_unavailable",
+            TurnedAway::RateLimited => "rate_limited",
+            TurnedAway::Draining => "draining",
+        }
+    }
+}
+
+/// Messages were answered 503 or 429.
+pub fn messages_turned_away(cause: TurnedAway, messages: u64) {
+    counter!(MESSAGES_TURNED_AWAY, "cause" => cause.as_str()).increment(messages);
+    debug!(cause = cause.as_str(), messages, "messages turned away");
+}
+
+/// A repeat was recognised; `of` is the message it lost against.
+pub fn duplicate_dropped(of: impl std::fmt::Display) {
+    counter!(DUPLICATES).increment(1);
+    debug!(%of, "duplicate dropped");
+}
+
+/// A delivery reached its terminal state.
+pub fn delivery_ended(message_id: impl std::fmt::Display, terminal: Terminal) {
+    let state = terminal.as_str();
+    let reason = match terminal {
+        Terminal::Suppressed(reason) => reason.as_str(),
+        _ => "",
+    };
+    counter!(DELIVERIES, "state" => state, "reason" => reason).increment(1);
+    debug!(%message_id, state, reason, "delivery ended");
+}
+
+/// A vendor answered for one delivery. `code` is the vendor's own; it is logged, not a label.
+pub fn push_answered(
+    message_id: impl std::fmt::Display,
+    vendor: &'static str,
+    verdict: &'static str,
+    code: &str,
+) {
+    counter!(PUSHES, "vendor" => vendor, "verdict" => verdict).increment(1);
+    debug!(%message_id, vendor, verdict, code, "vendor answered");
+}
+
+/// One request to a vendor took this long.
+pub fn request_finished(vendor: &'static str, took: Duration) {
+    histogram!(PUSH_LATENCY_SECONDS, "vendor" => vendor).record(took);
+}
+
+/// How many requests are at a vendor right now.
+pub fn pushes_in_flight(vendor: &'static str, requests: usize) {
+    gauge!(PUSHES_IN_FLIGHT, "vendor" => vendor).set(requests as f64);
+}
+
+/// One commit became durable.
+pub fn store_committed(took: Duration) {
+    histogram!(STORE_COMMIT_SECONDS).record(took);
+}
+
+/// How much waits.
+pub fn queue_measured(parcels: u64, bytes: u64) {
+    gauge!(QUEUE_PARCELS).set(parcels as f64);
+    gauge!(QUEUE_BYTES).set(bytes as f64);
+}
+
+/// How many lanes are in which condition.
+pub fn lanes_measured(running: usize, paused: usize, open: usize) {
+    gauge!(LANES, "condition" => "running").set(running as f64);
+    gauge!(LANES, "condition" => "paused").set(paused as f64);
+    gauge!(LANES, "condition" => "breaker_open").set(open as f64);
+}
+
+/// A lane's breaker opened after a run of failures.
+pub fn breaker_opened(cert_id: u32, vendor: &'static str, failures: u32) {
+    warn!(cert_id, vendor, failures, "breaker opened, the vendor does not answer");
+}
+
+/// A lane's breaker closed again.
+pub fn breaker_closed(cert_id: u32, vendor: &'static str) {
+    info!(cert_id, vendor, "breaker closed, the vendor answers again");
+}
+
+/// The API answered. `route` is the route's pattern, never the path asked for.
+pub fn request_answered(route: &str, status: u16) {
+    counter!(HTTP_REQUESTS, "route" => route.to_owned(), "status" => status_label(status))
+        .increment(1);
+}
+
+/// The statuses the API gives; others are counted by their class.
+fn status_label(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        201 => "201",
+        202 => "202",
+        204 => "204",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        409 => "409",
+        413 => "413",
+        415 => "415",
+        422 => "422",
+        429 => "429",
+        500 => "500",
+        502 => "502",
+        503 => "503",
+        504 => "504",
+        other => match other / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        },
+    }
+}
+
+/// A token was retired; `token_hash` is its short hash, never the token.
+pub fn token_retired(vendor: &'static str, cert_id: u32, token_hash: &str) {
+    counter!(TOKENS_RETIRED, "vendor" => vendor).increment(1);
+    info!(vendor, cert_id, token_hash, "token retired, the vendor says it is dead");
+}
+
+/// A vendor refused a certificate: its deliveries wait until a person replaces it.
+pub fn certificate_broken(cert_id: u32, vendor: &'static str, code: &str) {
+    counter!(CERTIFICATES_BROKEN, "vendor" => vendor).increment(1);
+    error!(cert_id, vendor, code, "certificate broken, replace it: offpush cert rotate");
+}
+
+/// A broken certificate works again.
+pub fn certificate_mended(cert_id: u32, vendor: &'static str) {
+    info!(cert_id, vendor, "certificate works again");
+}
+
+/// The ledger was added up.
+pub fn ledger_balanced(balanced: bool) {
+    gauge!(LEDGER_BALANCED).set(if balanced { 1.0 } else { 0.0 });
+    if !balanced {
+        error!("the ledger does not add up, accepted differs from terminals plus in flight");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::reason::Reason;
+    use crate::telemetry::tests::recorded;
+
+    #[test]
+    fn a_suppressed_delivery_is_counted_under_its_reason() {
+        let text = recorded(|| {
+            delivery_ended("01J", Terminal::Suppressed(Reason::StaleLogin));
+            delivery_ended("01J", Terminal::DeadLetter);
+        });
+        let suppressed = r#"offpush_deliveries_total{state="suppressed",reason="stale_login"} 1"#;
+        assert!(text.contains(suppressed), "{text}");
+        assert!(text.contains(r#"{state="dead_letter",reason=""} 1"#), "{text}");
+    }
+
+    #[test]
+    fn an_unusual_status_is_counted_by_its_class() {
+        assert_eq!(status_label(418), "4xx");
+        assert_eq!(status_label(599), "5xx");
+        assert_eq!(status_label(202), "202");
+    }
+}
