@@ -18,7 +18,7 @@ use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
 use crate::policy::{CertificateFacts, DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::policy::WindowFacts;
-use crate::preferences::receive_option::ReceiveOptions;
+use crate::preferences::receive_options::ReceiveOptions;
 use crate::preferences::window::open_at;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Scope, Store, StoreError};
@@ -95,7 +95,7 @@ impl Facts {
         for (user, account) in users.iter().zip(accounts) {
             let conversation = conversation(message);
             let receive_option = if account.has_receive_options {
-                self.receive_options.read(app, user, &conversation).await? as u8
+                self.receive_options.read(app, user, &conversation).await?.number()
             } else {
                 0
             };

@@ -17,6 +17,7 @@ use crate::model::device::{Presence, TokenState};
 use crate::model::id::MessageId;
 use crate::model::reason::Reason;
 use crate::model::time::UnixMs;
+use crate::preferences::receive::{ReceiveOption, lets_through};
 
 /// When the rules are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,16 +273,10 @@ fn receive_option(facts: &Facts<'_>) -> Option<(Reason, Option<UnixMs>)> {
     if !mute_counts(facts) {
         return None;
     }
-    let mentioned = facts.receiver.mentioned
-        || (facts.message.mention_all && facts.settings.mention_all_lifts_mute);
-    let reason = match facts.receiver.receive_option {
-        1 => Reason::ConversationBlocked,
-        2 => Reason::ConversationMuted,
-        3 if !mentioned => Reason::ConversationMuted,
-        4 if !mentioned => Reason::ConversationBlocked,
-        _ => return None,
-    };
-    Some((reason, None))
+    let option = ReceiveOption::of_number(facts.receiver.receive_option).unwrap_or_default();
+    let lifts = facts.settings.mention_all_lifts_mute;
+    let said = lets_through(option, facts.receiver.mentioned, facts.message.mention_all, lifts);
+    said.err().map(|reason| (reason, None))
 }
 
 fn saw_receive_option(facts: &Facts<'_>) -> Value {

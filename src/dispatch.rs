@@ -1,0 +1,302 @@
+//! Sends what is queued: a lane per certificate, each with its own limit, pace and breaker, so
+//! that one slow vendor or one broken tenant never delays another.
+//!
+//! Parcels reach a lane from ingest, in memory and already leased, or from the sweep, which finds
+//! in the store what is due: retries, what did not fit into memory, what a crash left behind.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::access::AccessTokens;
+use crate::apps::Apps;
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::dispatch::lane::{Lane, LaneReport};
+use crate::dispatch::send::Sender;
+use crate::facts::Facts;
+use crate::model::id::CertId;
+use crate::outcome::Outcome;
+use crate::queue::{self, Held};
+use crate::registry::Registry;
+use crate::store::{Batch, Store};
+use crate::transport::Transport;
+
+pub mod breaker;
+pub mod lane;
+pub mod send;
+pub mod sweep;
+
+/// Settings of this stage.
+#[derive(Clone, Debug)]
+pub struct DispatchSettings {
+    /// Deliveries at a vendor at a time, per lane.
+    pub in_flight_max: usize,
+    /// Parcels a lane holds in memory.
+    pub parcels_in_memory: usize,
+    /// Longest wait for a vendor's answer.
+    pub request_deadline: Duration,
+    /// How long a claimed parcel is held.
+    pub lease: Duration,
+    /// Failures in a row that open a breaker.
+    pub breaker_failures: u32,
+    /// First pause of an open breaker.
+    pub breaker_base: Duration,
+    /// Longest pause of an open breaker.
+    pub breaker_max: Duration,
+    /// Longest time between two looks at the store.
+    pub sweep_interval: Duration,
+    /// Suspect answers in a row, none accepted between, that stop tokens from being retired.
+    pub suspects_max: usize,
+}
+
+/// The rooms this stage works with.
+pub struct Rooms {
+    /// Store.
+    pub store: Arc<dyn Store>,
+    /// Clock.
+    pub clock: Clock,
+    /// Apps.
+    pub apps: Arc<Apps>,
+    /// Certificates.
+    pub credentials: Arc<Credentials>,
+    /// Facts for the second look.
+    pub facts: Arc<Facts>,
+    /// Settles.
+    pub outcome: Arc<Outcome>,
+    /// HTTP.
+    pub transport: Transport,
+}
+
+/// The stage.
+pub struct Dispatch {
+    rooms: Rooms,
+    sender: Sender,
+    settings: DispatchSettings,
+    lanes: Mutex<HashMap<CertId, Arc<Lane>>>,
+    sweep: Notify,
+    /// Certificates whose waiting parcels are to be claimed whatever their due time.
+    eager: Mutex<Vec<CertId>>,
+    draining: AtomicBool,
+    tasks: TaskTracker,
+}
+
+impl Dispatch {
+    /// Builds the stage and starts its tasks; parcels come from `parcels`.
+    pub fn start(
+        rooms: Rooms,
+        settings: DispatchSettings,
+        parcels: mpsc::Receiver<Vec<Held>>,
+    ) -> Arc<Self> {
+        let access = AccessTokens::new(rooms.transport.clone(), rooms.clock.clone());
+        let dispatch = Arc::new(Dispatch {
+            sender: Sender::new(
+                access,
+                Registry::new(rooms.store.clone()),
+                settings.request_deadline,
+            ),
+            rooms,
+            settings,
+            lanes: Mutex::new(HashMap::new()),
+            sweep: Notify::new(),
+            eager: Mutex::new(Vec::new()),
+            draining: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+        });
+        tokio::spawn(take_in(dispatch.clone(), parcels));
+        tokio::spawn(sweep::run(dispatch.clone()));
+        tokio::spawn(follow_credentials(dispatch.clone()));
+        dispatch
+    }
+
+    /// Access tokens, transport and deadlines, for `verify` and test pushes.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// HTTP.
+    pub fn transport(&self) -> &Transport {
+        &self.rooms.transport
+    }
+
+    /// The lane of a certificate; made and started when there is none.
+    fn lane(self: &Arc<Self>, cert_id: CertId) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lanes
+            .entry(cert_id)
+            .or_insert_with(|| {
+                let lane = Arc::new(Lane::new(cert_id, &self.settings));
+                tokio::spawn(run_lane(self.clone(), lane.clone()));
+                lane
+            })
+            .clone()
+    }
+
+    /// Every lane there is, by certificate.
+    fn all_lanes(&self) -> Vec<Arc<Lane>> {
+        let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all: Vec<_> = lanes.values().cloned().collect();
+        all.sort_by_key(|lane| lane.cert_id());
+        all
+    }
+
+    /// The condition of every lane; lanes appear with their first parcel.
+    pub fn lanes(&self) -> Vec<LaneReport> {
+        let now = self.rooms.clock.instant();
+        self.all_lanes()
+            .iter()
+            .map(|lane| {
+                let certificate = self.rooms.credentials.get(lane.cert_id());
+                lane.report(certificate.as_deref(), now)
+            })
+            .collect()
+    }
+
+    /// Stops or resumes sending with a certificate. Paused parcels wait, and expire in time.
+    pub fn set_paused(self: &Arc<Self>, cert_id: CertId, paused: bool) {
+        self.lane(cert_id).set_paused(paused);
+        if !paused {
+            self.hurry(cert_id);
+        }
+    }
+
+    /// Looks at once at everything that waits for a certificate, also what is due only later.
+    pub fn hurry(&self, cert_id: CertId) {
+        let mut eager = self.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !eager.contains(&cert_id) {
+            eager.push(cert_id);
+        }
+        drop(eager);
+        self.sweep.notify_one();
+    }
+
+    /// Looks at the store now: something became due.
+    pub fn look(&self) {
+        self.sweep.notify_one();
+    }
+
+    /// Stops sending, lets what is at the vendors finish until `deadline`, and gives the rest
+    /// back. Answers whether everything finished.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.draining.store(true, Ordering::Relaxed);
+        self.tasks.close();
+        for lane in self.all_lanes() {
+            lane.wake();
+        }
+        let finished = tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok();
+        for lane in self.all_lanes() {
+            self.give_back(lane.take_all()).await;
+        }
+        finished
+    }
+
+    /// Makes parcels due at once, for whoever looks next.
+    async fn give_back(&self, parcels: Vec<Held>) {
+        let now = self.rooms.clock.now();
+        let batches: Vec<_> = parcels
+            .into_iter()
+            .map(|mut held| {
+                let mut batch = Batch::default();
+                queue::move_to(&mut held, now, &mut batch);
+                (held.parcel.message_id.partition(), batch)
+            })
+            .collect();
+        if batches.is_empty() {
+            return;
+        }
+        let given = batches.len();
+        let results = self.rooms.store.commit_all(batches).await;
+        let lost = results.iter().filter(|result| result.is_err()).count();
+        if lost > 0 {
+            tracing::warn!(given, lost, "parcels wait for their lease to end");
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Hands parcels from ingest to their lanes; what does not fit goes back to the store.
+async fn take_in(dispatch: Arc<Dispatch>, mut parcels: mpsc::Receiver<Vec<Held>>) {
+    let mut together = Vec::new();
+    while parcels.recv_many(&mut together, 64).await > 0 {
+        let mut surplus = Vec::new();
+        for held in together.drain(..).flatten() {
+            let lane = dispatch.lane(held.parcel.cert_id);
+            if dispatch.is_draining() {
+                surplus.push(held);
+            } else if let Some(held) = lane.push(held) {
+                surplus.push(held);
+            }
+        }
+        if !surplus.is_empty() {
+            dispatch.give_back(surplus).await;
+        }
+    }
+}
+
+/// Wakes a lane whose certificate was rotated, mended or switched.
+async fn follow_credentials(dispatch: Arc<Dispatch>) {
+    let mut changes = dispatch.rooms.credentials.changes();
+    let mut known: HashMap<CertId, (u32, bool, bool)> = HashMap::new();
+    loop {
+        for certificate in dispatch.rooms.credentials.list(None) {
+            let info = &certificate.info;
+            let state = (info.revision, info.enabled, info.broken.is_some());
+            let before = known.insert(info.cert_id, state);
+            if before.is_some_and(|before| before != state) {
+                let lane = dispatch.lane(info.cert_id);
+                lane.renew_connections();
+                dispatch.rooms.transport.retire(info.cert_id.0, lane.generation());
+                if info.broken.is_none() {
+                    lane.forgive();
+                    dispatch.hurry(info.cert_id);
+                }
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends a lane's parcels as far as its limits allow, and waits for the next reason to look.
+async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
+    loop {
+        let wait = lane.wait(dispatch.rooms.clock.instant());
+        tokio::select! {
+            () = lane.woken() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        if dispatch.is_draining() {
+            return;
+        }
+        let now = dispatch.rooms.clock.now();
+        let blocked = dispatch.is_blocked(lane.cert_id(), now);
+        for held in lane.take(blocked, now, dispatch.rooms.clock.instant()) {
+            let size = held.parcel.deliveries.len();
+            let (dispatch_, lane_) = (dispatch.clone(), lane.clone());
+            dispatch.tasks.spawn(async move {
+                dispatch_.deliver(&lane_, held).await;
+                lane_.finished(size);
+            });
+        }
+        if lane.wants_more() {
+            dispatch.look();
+        }
+    }
+}
+
+impl Dispatch {
+    /// Whether nothing may be sent with a certificate although it exists: it is broken, and what
+    /// waits for it waits on. A missing, disabled or expired one is not blocked: the rules end its
+    /// deliveries.
+    fn is_blocked(&self, cert_id: CertId, _now: crate::model::time::UnixMs) -> bool {
+        self.rooms.credentials.get(cert_id).is_some_and(|cert| cert.info.broken.is_some())
+    }
+}

@@ -1,0 +1,370 @@
+//! One certificate's lane: what waits in memory, in which order it goes out, and how fast.
+//!
+//! High goes before Normal before Low; every [`AGING`]th parcel goes to the one that waited
+//! longest, so that Low still moves.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::credentials::Certificate;
+use crate::dispatch::DispatchSettings;
+use crate::dispatch::breaker::{Breaker, Passage};
+use crate::model::certificate::CertificateStatus;
+use crate::model::id::CertId;
+use crate::model::time::UnixMs;
+use crate::outcome::Effect;
+use crate::queue::{Held, ParcelId};
+
+/// Every so many parcels the longest wait wins over priority.
+const AGING: u64 = 8;
+
+/// Longest time a lane waits before it looks for what expired.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Parcels started in one go, before the lane looks around again.
+const TOGETHER_MAX: usize = 256;
+
+#[derive(Default)]
+struct Waiting {
+    /// By priority: high, normal, low.
+    ready: [VecDeque<Held>; 3],
+    /// Everything this lane holds: waiting or at the vendor.
+    held: HashSet<ParcelId>,
+    taken: u64,
+}
+
+struct Pace {
+    breaker: Breaker,
+    slow_until: Option<Instant>,
+    paused: bool,
+    in_flight: usize,
+    suspects: usize,
+    failed_handshakes: u32,
+}
+
+/// A lane.
+pub struct Lane {
+    cert_id: CertId,
+    waiting: Mutex<Waiting>,
+    pace: Mutex<Pace>,
+    wake: Notify,
+    generation: AtomicU32,
+    /// Rows were left in the store for want of room.
+    behind: std::sync::atomic::AtomicBool,
+    in_flight_max: usize,
+    parcels_max: usize,
+    suspects_max: usize,
+}
+
+/// A lane's condition, for operators.
+#[derive(Clone, Debug, Serialize)]
+pub struct LaneReport {
+    /// Certificate.
+    pub cert_id: CertId,
+    /// Vendor; `null` when the certificate is gone.
+    pub vendor: Option<&'static str>,
+    /// `running`, `paused`, `slowed`, `breaker_open` or `certificate_broken`.
+    pub condition: &'static str,
+    /// Parcels waiting in memory.
+    pub waiting: usize,
+    /// Deliveries at the vendor.
+    pub in_flight: usize,
+    /// Seconds until it goes on by itself.
+    pub resumes_in_s: Option<u64>,
+}
+
+impl Lane {
+    /// An empty lane.
+    pub fn new(cert_id: CertId, settings: &DispatchSettings) -> Self {
+        let breaker =
+            Breaker::new(settings.breaker_failures, settings.breaker_base, settings.breaker_max);
+        Lane {
+            cert_id,
+            waiting: Mutex::new(Waiting::default()),
+            pace: Mutex::new(Pace {
+                breaker,
+                slow_until: None,
+                paused: false,
+                in_flight: 0,
+                suspects: 0,
+                failed_handshakes: 0,
+            }),
+            wake: Notify::new(),
+            generation: AtomicU32::new(1),
+            behind: std::sync::atomic::AtomicBool::new(false),
+            in_flight_max: settings.in_flight_max,
+            parcels_max: settings.parcels_in_memory,
+            suspects_max: settings.suspects_max,
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Its certificate.
+    pub fn cert_id(&self) -> CertId {
+        self.cert_id
+    }
+
+    /// Which connections may be used: those of this generation.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// From now on other connections are to be used.
+    pub fn renew_connections(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a parcel to be sent; gives it back when there is no room.
+    pub fn push(&self, held: Held) -> Option<Held> {
+        let mut waiting = self.waiting();
+        if waiting.ready.iter().map(VecDeque::len).sum::<usize>() >= self.parcels_max {
+            self.behind.store(true, Ordering::Relaxed);
+            return Some(held);
+        }
+        waiting.held.insert(held.id());
+        waiting.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
+        drop(waiting);
+        self.wake.notify_one();
+        None
+    }
+
+    /// How many more parcels fit.
+    pub fn room(&self) -> usize {
+        let waiting = self.waiting();
+        self.parcels_max.saturating_sub(waiting.ready.iter().map(VecDeque::len).sum())
+    }
+
+    /// Whether this lane has this parcel. A waiting one whose lease ended is dropped, so that its
+    /// row can be claimed again; one at the vendor is kept.
+    pub fn keeps(&self, id: ParcelId) -> bool {
+        let mut waiting = self.waiting();
+        if !waiting.held.contains(&id) {
+            return false;
+        }
+        let before: usize = waiting.ready.iter().map(VecDeque::len).sum();
+        for ready in &mut waiting.ready {
+            ready.retain(|held| held.id() != id);
+        }
+        let dropped = waiting.ready.iter().map(VecDeque::len).sum::<usize>() < before;
+        if dropped {
+            waiting.held.remove(&id);
+        }
+        !dropped
+    }
+
+    /// A parcel is settled: its row may be claimed by whoever finds it.
+    pub fn release(&self, id: ParcelId) {
+        self.waiting().held.remove(&id);
+    }
+
+    /// Everything that waits, for giving it back.
+    pub fn take_all(&self) -> Vec<Held> {
+        let mut waiting = self.waiting();
+        let mut all = Vec::new();
+        for ready in &mut waiting.ready {
+            all.extend(ready.drain(..));
+        }
+        all
+    }
+
+    /// The parcels to start now. A blocked or paused lane starts only what has expired, so that it
+    /// can end.
+    pub fn take(&self, blocked: bool, now: UnixMs, instant: Instant) -> Vec<Held> {
+        let mut pace = self.pace();
+        let mut waiting = self.waiting();
+        let mut taken = Vec::new();
+        let slowed = pace.slow_until.is_some_and(|until| until > instant);
+        let passage = pace.breaker.passage(instant);
+        if blocked || pace.paused || slowed || matches!(passage, Passage::Closed(_)) {
+            taken = waiting.take_expired(now);
+        } else {
+            let most = if passage == Passage::Probe { 1 } else { TOGETHER_MAX };
+            while taken.len() < most && pace.in_flight < self.in_flight_max {
+                let Some(held) = waiting.next() else { break };
+                pace.in_flight += held.parcel.deliveries.len();
+                taken.push(held);
+            }
+            if passage == Passage::Probe && !taken.is_empty() {
+                pace.breaker.probe();
+            }
+            if taken.len() == most {
+                self.wake.notify_one();
+            }
+            return taken;
+        }
+        pace.in_flight += taken.iter().map(|held| held.parcel.deliveries.len()).sum::<usize>();
+        taken
+    }
+
+    /// A parcel of so many deliveries is no longer at the vendor.
+    pub fn finished(&self, deliveries: usize) {
+        let mut pace = self.pace();
+        pace.in_flight = pace.in_flight.saturating_sub(deliveries);
+        let room = pace.in_flight < self.in_flight_max;
+        drop(pace);
+        if room {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether rows were left in the store and there is room for them again.
+    pub fn wants_more(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+            && self.room() > self.parcels_max / 2
+            && self.behind.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that rows were left in the store.
+    pub fn fell_behind(&self) {
+        self.behind.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes the lane's task.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits to be woken.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// How long to wait at most before looking again.
+    pub fn wait(&self, now: Instant) -> Duration {
+        let pace = self.pace();
+        let mut wait = LOOK_EVERY;
+        if let Some(until) = pace.slow_until.filter(|until| *until > now) {
+            wait = wait.min(until - now);
+        }
+        if let Passage::Closed(left) = pace.breaker.passage(now) {
+            wait = wait.min(left);
+        }
+        wait
+    }
+
+    /// Stops or resumes.
+    pub fn set_paused(&self, paused: bool) {
+        self.pace().paused = paused;
+        self.wake.notify_one();
+    }
+
+    /// The certificate or the vendor changed: old failures count no more.
+    pub fn forgive(&self) {
+        let mut pace = self.pace();
+        pace.breaker.reset();
+        pace.slow_until = None;
+        pace.suspects = 0;
+        pace.failed_handshakes = 0;
+        drop(pace);
+        self.wake.notify_one();
+    }
+
+    /// Counts a refused TLS handshake; answers how many in a row.
+    pub fn handshake_failed(&self) -> u32 {
+        let mut pace = self.pace();
+        pace.failed_handshakes += 1;
+        pace.failed_handshakes
+    }
+
+    /// Whether "this token is dead" is believed: not when a long run of such answers, none
+    /// accepted between, says that the credential is wrong.
+    pub fn believes_dead(&self) -> bool {
+        self.pace().suspects < self.suspects_max
+    }
+
+    /// Learns from a settled parcel. Answers whether the breaker opened or closed by it.
+    pub fn learn(&self, effect: &Effect, now: Instant) -> Option<Turn> {
+        let mut pace = self.pace();
+        if effect.accepted > 0 {
+            pace.suspects = 0;
+        } else {
+            pace.suspects = pace.suspects.saturating_add(effect.suspects);
+        }
+        if let Some(wait) = effect.throttled {
+            let until = now + wait;
+            pace.slow_until = Some(pace.slow_until.map_or(until, |known| known.max(until)));
+        }
+        if effect.unavailable && effect.accepted == 0 {
+            return pace.breaker.failed(now).then_some(Turn::Opened);
+        }
+        pace.failed_handshakes = 0;
+        pace.breaker.succeeded().then_some(Turn::Closed)
+    }
+
+    /// Its condition.
+    pub fn report(&self, certificate: Option<&Certificate>, now: Instant) -> LaneReport {
+        let pace = self.pace();
+        let broken = certificate.is_some_and(|cert| {
+            cert.info.status(UnixMs(0)) == CertificateStatus::Broken
+        });
+        let slow = pace.slow_until.filter(|until| *until > now).map(|until| until - now);
+        let closed = match pace.breaker.passage(now) {
+            Passage::Closed(left) => Some(left),
+            Passage::Open | Passage::Probe => None,
+        };
+        let condition = match () {
+            () if pace.paused => "paused",
+            () if broken => "certificate_broken",
+            () if pace.breaker.is_open() => "breaker_open",
+            () if slow.is_some() => "slowed",
+            () => "running",
+        };
+        LaneReport {
+            cert_id: self.cert_id,
+            vendor: certificate.map(|cert| cert.vendor.profile().name),
+            condition,
+            waiting: self.waiting().ready.iter().map(VecDeque::len).sum(),
+            in_flight: pace.in_flight,
+            resumes_in_s: closed.or(slow).map(|left| left.as_secs_f64().ceil() as u64),
+        }
+    }
+}
+
+/// A breaker's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It opened: nothing passes.
+    Opened,
+    /// It closed: everything passes.
+    Closed,
+}
+
+impl Waiting {
+    fn next(&mut self) -> Option<Held> {
+        self.taken += 1;
+        let aged = self.taken.is_multiple_of(AGING);
+        let index = if aged {
+            let waited = |index: &usize| self.ready[*index].front().map(|held| held.leased_until);
+            (0..3).filter(|index| !self.ready[*index].is_empty()).min_by_key(waited)
+        } else {
+            (0..3).find(|index| !self.ready[*index].is_empty())
+        };
+        self.ready[index?].pop_front()
+    }
+
+    fn take_expired(&mut self, now: UnixMs) -> Vec<Held> {
+        let mut expired = Vec::new();
+        for ready in &mut self.ready {
+            if ready.iter().any(|held| held.parcel.expires_at <= now) {
+                let (over, left): (Vec<_>, Vec<_>) =
+                    ready.drain(..).partition(|held| held.parcel.expires_at <= now);
+                expired.extend(over);
+                ready.extend(left);
+            }
+        }
+        expired
+    }
+}

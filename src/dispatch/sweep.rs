@@ -1,0 +1,157 @@
+//! Finds in the store what is due and brings it to its lane: retries, what did not fit into
+//! memory, what a crash left behind.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::Dispatch;
+use crate::dispatch::lane::Lane;
+use crate::model::id::CertId;
+use crate::model::time::UnixMs;
+use crate::queue::{self, Held};
+use crate::store::keys::{after_prefix, just_after};
+use crate::store::{Batch, Key, Scope, StoreError};
+
+/// Rows read at a time.
+const PAGE: usize = 256;
+
+/// Shortest time between two sweeps: a burst of wake-ups is one sweep.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// Sweeps until the relay drains.
+pub async fn run(dispatch: Arc<Dispatch>) {
+    // An embedded store has one owner: a lease found at the start is a dead process's.
+    let mut horizon = dispatch.settings.lease;
+    loop {
+        let next = match sweep(&dispatch, horizon).await {
+            Ok(next) => {
+                horizon = Duration::ZERO;
+                next
+            }
+            Err(error) => {
+                tracing::error!(%error, "the queue cannot be read");
+                None
+            }
+        };
+        let now = dispatch.rooms.clock.now();
+        let longest = dispatch.settings.sweep_interval;
+        let wait = next.map_or(longest, |next| next.since(now).min(longest)).max(SHORTEST);
+        tokio::select! {
+            () = dispatch.sweep.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        if dispatch.is_draining() {
+            return;
+        }
+    }
+}
+
+/// Looks at every lane's rows once. Answers when the next row is due that is not yet.
+async fn sweep(
+    dispatch: &Arc<Dispatch>,
+    horizon: Duration,
+) -> Result<Option<UnixMs>, StoreError> {
+    let eager = std::mem::take(
+        &mut *dispatch.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+    );
+    let now = dispatch.rooms.clock.now();
+    let mut next: Option<UnixMs> = None;
+    let mut range = queue::everything();
+    while let Some(key) = first(dispatch, range.clone()).await? {
+        let Some(cert_id) = queue::certificate_of(&key) else {
+            return Err(StoreError::Corrupt { key });
+        };
+        let of_lane = queue::of_certificate(cert_id);
+        range.start = after_prefix(&of_lane.start);
+        let lane = dispatch.lane(cert_id);
+        let due = if eager.contains(&cert_id) {
+            of_lane.clone()
+        } else {
+            queue::due(cert_id, now.after(horizon))
+        };
+        let soonest = bring(dispatch, &lane, due, of_lane).await?;
+        next = [next, soonest].into_iter().flatten().min();
+    }
+    Ok(next)
+}
+
+async fn first(dispatch: &Dispatch, range: Range<Key>) -> Result<Option<Key>, StoreError> {
+    let rows = dispatch.rooms.store.scan(Scope::Everywhere, range, 1).await?;
+    Ok(rows.into_iter().next().map(|(key, _)| key))
+}
+
+/// Claims due rows as long as the lane has room. Answers when its next row is due.
+async fn bring(
+    dispatch: &Arc<Dispatch>,
+    lane: &Lane,
+    mut due: Range<Key>,
+    of_lane: Range<Key>,
+) -> Result<Option<UnixMs>, StoreError> {
+    loop {
+        let room = lane.room().min(PAGE);
+        if room == 0 {
+            lane.fell_behind();
+            return Ok(None);
+        }
+        let rows = dispatch.rooms.store.scan(Scope::Everywhere, due.clone(), room).await?;
+        let last_page = rows.len() < room;
+        let Some((last, _)) = rows.last() else { break };
+        due.start = just_after(last);
+        let mut claims = Vec::with_capacity(rows.len());
+        for (key, row) in rows {
+            if queue::id_of(&key).is_some_and(|id| lane.keeps(id)) {
+                continue;
+            }
+            match queue::read(key, row) {
+                Ok(held) => claims.push(held),
+                Err(error) => tracing::error!(%error, "a parcel cannot be read and is left alone"),
+            }
+        }
+        claim(dispatch, lane, claims).await;
+        if last_page {
+            break;
+        }
+    }
+    let behind = due.end..of_lane.end;
+    if behind.start >= behind.end {
+        return Ok(None);
+    }
+    let next = first(dispatch, behind).await?;
+    Ok(next.as_ref().and_then(queue::due_of))
+}
+
+/// Moves rows forward by the lease; whoever moves a row first has it.
+async fn claim(dispatch: &Arc<Dispatch>, lane: &Lane, mut claims: Vec<Held>) {
+    if claims.is_empty() {
+        return;
+    }
+    let until = dispatch.rooms.clock.now().after(dispatch.settings.lease);
+    let batches = claims
+        .iter_mut()
+        .map(|held| {
+            let mut batch = Batch::default();
+            queue::move_to(held, until, &mut batch);
+            (held.parcel.message_id.partition(), batch)
+        })
+        .collect();
+    let results = dispatch.rooms.store.commit_all(batches).await;
+    let mut surplus = Vec::new();
+    for (held, result) in claims.into_iter().zip(results) {
+        match result {
+            Ok(()) => surplus.extend(lane.push(held)),
+            Err(StoreError::Conflict) => {}
+            Err(error) => tracing::warn!(%error, "a parcel could not be claimed"),
+        }
+    }
+    dispatch.give_back(surplus).await;
+}
+
+/// Used by tests and `hurry`: the lane of a certificate, started.
+impl Dispatch {
+    /// Whether a certificate has a lane in memory.
+    pub fn has_lane(&self, cert_id: CertId) -> bool {
+        let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lanes.contains_key(&cert_id)
+    }
+}

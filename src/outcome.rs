@@ -1,0 +1,424 @@
+//! What comes back: a vendor's answer or a rule's late refusal becomes a parcel's end, in one
+//! commit with its trace and its count. Tokens are retired after that commit, never before.
+//!
+//! The `match` in [`fate`] is the only place that acts on a verdict.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::credentials::Certificate;
+use crate::ledger::Entry;
+use crate::model::id::{CertId, Token};
+use crate::model::reason::Terminal;
+use crate::model::time::UnixMs;
+use crate::queue::{self, Held};
+use crate::registry::{Owner, Registry};
+use crate::store::{Batch, Store, StoreError};
+use crate::telemetry::events;
+use crate::trace::{self, Attempt, Recheck, Step, StepResult};
+use crate::vendor::{Answer, ThrottleScope, Verdict};
+
+pub mod dead_letters;
+
+/// Settings of this stage.
+#[derive(Clone, Debug)]
+pub struct OutcomeSettings {
+    /// First back-off after a failed sending.
+    pub backoff_base: Duration,
+    /// Longest back-off.
+    pub backoff_max: Duration,
+    /// How long to slow down when a vendor throttles and does not say for how long.
+    pub throttle_default: Duration,
+    /// How long what waits for a broken certificate sleeps before it is looked at again.
+    pub broken_wait: Duration,
+}
+
+/// What one sending, or a rule before it, said about one delivery of a parcel.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// A rule refused on fresh facts.
+    Refused {
+        /// Where it leads.
+        terminal: Terminal,
+        /// The facts.
+        recheck: Recheck,
+    },
+    /// The push could not be built: an `Ext` that cannot fit.
+    TooLarge {
+        /// The sentence for `explain`.
+        why: String,
+    },
+    /// The vendor answered, or did not.
+    Answered {
+        /// Its answer.
+        answer: Answer,
+        /// HTTP status, 0 when there was none.
+        status: u16,
+        /// From request to answer.
+        latency: Duration,
+    },
+    /// Nothing was tried: it goes back to wait until then.
+    Postponed {
+        /// When it is due again.
+        until: UnixMs,
+    },
+}
+
+/// What a verdict means for one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    End(Terminal),
+    /// Try again; whether this counts as a failed attempt, and after which wait at least.
+    Again {
+        counts: bool,
+        after: Option<Duration>,
+    },
+}
+
+/// What the lane should know of a settled parcel.
+#[derive(Clone, Debug, Default)]
+pub struct Effect {
+    /// Deliveries the vendor took.
+    pub accepted: usize,
+    /// Tokens it called dead in a way that a wrong credential also would.
+    pub suspects: usize,
+    /// It was not available.
+    pub unavailable: bool,
+    /// It asks the whole certificate to slow down for this long.
+    pub throttled: Option<Duration>,
+    /// It refused the right to send.
+    pub auth: Option<Rejection>,
+    /// What is left waits in the store until then.
+    pub waits_until: Option<UnixMs>,
+}
+
+/// The right to send was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// A new access token may help, and none was tried for this parcel.
+    pub renew: bool,
+    /// The vendor's code.
+    pub code: String,
+    /// The vendor's words.
+    pub says: String,
+}
+
+/// The stage.
+pub struct Outcome {
+    store: Arc<dyn Store>,
+    registry: Registry,
+    clock: Clock,
+    waiting: Arc<AtomicI64>,
+    settings: OutcomeSettings,
+}
+
+impl Outcome {
+    /// Builds the stage; `waiting` counts deliveries in flight.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        waiting: Arc<AtomicI64>,
+        settings: OutcomeSettings,
+    ) -> Self {
+        Outcome { registry: Registry::new(store.clone()), store, clock, waiting, settings }
+    }
+
+    /// Settles a parcel: one thing said per delivery, in order. Deliveries that are to be tried
+    /// again stay in the queue under a new due time.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else settled or took the parcel: this outcome is void.
+    pub async fn settle(
+        &self,
+        certificate: Option<&Certificate>,
+        held: &Held,
+        said: &[Said],
+        believe_dead: bool,
+    ) -> Result<Effect, StoreError> {
+        let now = self.clock.now();
+        let mut drawn = self.draw(certificate, held, said, now);
+        let batch = std::mem::take(&mut drawn.batch);
+        self.store.commit(held.parcel.message_id.partition(), batch).await?;
+        self.waiting.fetch_sub(drawn.ended, Ordering::Relaxed);
+        self.report(certificate, held, said, &drawn);
+        if believe_dead {
+            self.retire_dead(certificate, held, said, now).await;
+        }
+        Ok(drawn.effect)
+    }
+
+    /// Works out what the commit holds.
+    fn draw(&self, certificate: Option<&Certificate>, held: &Held, said: &[Said], now: UnixMs) -> Drawn {
+        let mut drawn = Drawn::default();
+        let mut left = held.parcel.clone();
+        left.deliveries.clear();
+        let mut results = Vec::with_capacity(said.len());
+        let mut entry = Entry::default();
+        let mut due: Option<UnixMs> = None;
+        let mut dead = Vec::new();
+        for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
+            let mut result = StepResult::of(delivery.number);
+            describe(said, &mut result);
+            drawn.effect.note(said, held, &self.settings);
+            match self.fate_of(certificate, said, held, now) {
+                Ended(terminal) => {
+                    entry.end(terminal);
+                    drawn.ended += 1;
+                    drawn.terminals.push(terminal);
+                    result.ended = Some(terminal);
+                    if terminal == Terminal::DeadLetter {
+                        dead.push((delivery.clone(), result.attempt.clone()));
+                    }
+                }
+                Retried { at, counts } => {
+                    left.deliveries.push(delivery.clone());
+                    left.attempts = held.parcel.attempts.saturating_add(u16::from(counts));
+                    left.renewed |= matches!(said, Said::Answered { answer, .. }
+                        if matches!(answer.verdict, Verdict::AuthRejected { .. }));
+                    due = Some(due.map_or(at, |due| due.max(at)));
+                    result.retry_at = Some(at);
+                }
+            }
+            if !matches!(said, Said::Postponed { .. }) {
+                results.push(result);
+            }
+        }
+        queue::remove(held, &mut drawn.batch);
+        if let Some(due) = due {
+            queue::put(left, held.message.clone(), due, &mut drawn.batch);
+            drawn.effect.waits_until = Some(due);
+        }
+        if !results.is_empty() {
+            let step = Step { at: now, results };
+            let order = held.parcel.attempts;
+            let id = held.parcel.message_id;
+            trace::step(id, held.parcel.number, order, &step, &mut drawn.batch);
+        }
+        for (delivery, last) in dead {
+            dead_letters::add(&held.parcel, delivery, last, now, &mut drawn.batch);
+        }
+        entry.write(held.parcel.app, &mut drawn.batch);
+        drawn
+    }
+
+    fn fate_of(
+        &self,
+        certificate: Option<&Certificate>,
+        said: &Said,
+        held: &Held,
+        now: UnixMs,
+    ) -> FateAt {
+        let answer = match said {
+            Said::Refused { terminal, .. } => return Ended(*terminal),
+            Said::TooLarge { .. } => return Ended(Terminal::Refused),
+            Said::Postponed { until } => return Retried { at: *until, counts: false },
+            Said::Answered { answer, .. } => answer,
+        };
+        let repeats_are_safe =
+            certificate.is_some_and(|cert| cert.vendor.profile().repeats_are_safe);
+        let expires_at = held.parcel.expires_at;
+        match fate(answer.verdict, repeats_are_safe, held.parcel.renewed, &self.settings) {
+            Fate::End(terminal) => Ended(terminal),
+            Fate::Again { counts, after } => {
+                let backoff = if counts {
+                    let (base, longest) = (self.settings.backoff_base, self.settings.backoff_max);
+                    queue::backoff(held.parcel.attempts, base, longest, fastrand::f64())
+                } else {
+                    Duration::ZERO
+                };
+                let at = now.after(backoff.max(after.unwrap_or_default()));
+                if counts && at >= expires_at {
+                    return Ended(Terminal::DeadLetter);
+                }
+                // What was not really tried waits at most until its end, and then expires.
+                Retried { at: at.min(expires_at.max(now)), counts }
+            }
+        }
+    }
+
+    fn report(&self, certificate: Option<&Certificate>, held: &Held, said: &[Said], drawn: &Drawn) {
+        let vendor = name_of(certificate);
+        let message_id = held.parcel.message_id;
+        for said in said {
+            if let Said::Answered { answer, .. } = said {
+                events::push_answered(message_id, vendor, answer.verdict.as_str(), &answer.code);
+            }
+        }
+        for terminal in &drawn.terminals {
+            events::delivery_ended(message_id, *terminal);
+        }
+    }
+
+    /// Retires the tokens the vendor called dead. What fails here is tried again by the next push.
+    async fn retire_dead(
+        &self,
+        certificate: Option<&Certificate>,
+        held: &Held,
+        said: &[Said],
+        now: UnixMs,
+    ) {
+        for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
+            let Said::Answered { answer, .. } = said else { continue };
+            let Verdict::TokenDead { since, .. } = answer.verdict else { continue };
+            let owner =
+                Owner { user: delivery.user.clone(), device_id: delivery.device_id.clone() };
+            let token: (CertId, &Token) = (held.parcel.cert_id, &delivery.token);
+            let retired = self
+                .registry
+                .retire(held.parcel.app, &owner, token, delivery.registered_at, since, now)
+                .await;
+            match retired {
+                Ok(true) => {
+                    let vendor = name_of(certificate);
+                    let hash = delivery.token.short_hash();
+                    events::token_retired(vendor, held.parcel.cert_id.0, &hash);
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "a dead token could not be retired yet"),
+            }
+        }
+    }
+}
+
+/// The vendor for metrics; empty when the certificate is gone.
+fn name_of(certificate: Option<&Certificate>) -> &'static str {
+    certificate.map_or("", |certificate| certificate.vendor.profile().name)
+}
+
+/// What a commit will hold and what to tell afterwards.
+#[derive(Default)]
+struct Drawn {
+    batch: Batch,
+    effect: Effect,
+    ended: i64,
+    terminals: Vec<Terminal>,
+}
+
+enum FateAt {
+    Ended(Terminal),
+    Retried { at: UnixMs, counts: bool },
+}
+use FateAt::{Ended, Retried};
+
+/// The one place that acts on a verdict (design, section 7).
+fn fate(
+    verdict: Verdict,
+    repeats_are_safe: bool,
+    renewed: bool,
+    settings: &OutcomeSettings,
+) -> Fate {
+    match verdict {
+        Verdict::Accepted => Fate::End(Terminal::Pushed),
+        Verdict::TokenDead { .. } => Fate::End(Terminal::TokenDead),
+        Verdict::Refused => Fate::End(Terminal::Refused),
+        Verdict::Throttled { retry_after, .. } => {
+            let after = retry_after.unwrap_or(settings.throttle_default);
+            Fate::Again { counts: false, after: Some(after) }
+        }
+        Verdict::Unavailable { retry_after } => Fate::Again { counts: true, after: retry_after },
+        // The first refusal is answered with a new access token, at once; after that the
+        // certificate is broken and its deliveries wait for a person.
+        Verdict::AuthRejected { renew: true } if !renewed => {
+            Fate::Again { counts: false, after: None }
+        }
+        Verdict::AuthRejected { .. } => {
+            Fate::Again { counts: false, after: Some(settings.broken_wait) }
+        }
+        Verdict::Unknown if repeats_are_safe => Fate::Again { counts: true, after: None },
+        Verdict::Unknown => Fate::End(Terminal::Unknown),
+    }
+}
+
+impl Effect {
+    fn note(&mut self, said: &Said, held: &Held, settings: &OutcomeSettings) {
+        let Said::Answered { answer, .. } = said else { return };
+        match answer.verdict {
+            Verdict::Accepted => self.accepted += 1,
+            Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,
+            Verdict::TokenDead { .. } | Verdict::Refused => {}
+            Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate } => {
+                let wait = retry_after.unwrap_or(settings.throttle_default);
+                self.throttled = Some(self.throttled.map_or(wait, |known| known.max(wait)));
+            }
+            Verdict::Throttled { .. } => {}
+            Verdict::Unavailable { .. } | Verdict::Unknown => self.unavailable = true,
+            Verdict::AuthRejected { renew } => {
+                self.auth = Some(Rejection {
+                    renew: renew && !held.parcel.renewed,
+                    code: answer.code.clone(),
+                    says: answer.says.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Writes down what was said.
+fn describe(said: &Said, result: &mut StepResult) {
+    match said {
+        Said::Refused { recheck, .. } => result.refused = Some(recheck.clone()),
+        Said::TooLarge { why } => {
+            result.attempt = Some(Attempt {
+                status: 0,
+                code: "payload_too_large".to_owned(),
+                says: why.clone(),
+                verdict: Verdict::Refused.as_str().to_owned(),
+                latency_ms: 0,
+                vendor_id: None,
+            });
+        }
+        Said::Answered { answer, status, latency } => {
+            result.attempt = Some(Attempt {
+                status: *status,
+                code: answer.code.clone(),
+                says: answer.says.clone(),
+                verdict: answer.verdict.as_str().to_owned(),
+                latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+                vendor_id: answer.vendor_id.clone(),
+            });
+        }
+        Said::Postponed { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> OutcomeSettings {
+        OutcomeSettings {
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            throttle_default: Duration::from_secs(10),
+            broken_wait: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn every_verdict_has_the_fate_of_the_contract() {
+        let settings = settings();
+        let decide = |verdict, safe, renewed| fate(verdict, safe, renewed, &settings);
+        let again = |counts, after| Fate::Again { counts, after };
+        let secs = |s| Some(Duration::from_secs(s));
+        assert_eq!(decide(Verdict::Accepted, true, false), Fate::End(Terminal::Pushed));
+        let dead = Verdict::TokenDead { since: None, suspect: false };
+        assert_eq!(decide(dead, true, false), Fate::End(Terminal::TokenDead));
+        assert_eq!(decide(Verdict::Refused, true, false), Fate::End(Terminal::Refused));
+        let throttled = |retry_after| Verdict::Throttled {
+            retry_after,
+            scope: ThrottleScope::Certificate,
+        };
+        assert_eq!(decide(throttled(None), true, false), again(false, secs(10)));
+        assert_eq!(decide(throttled(secs(3)), true, false), again(false, secs(3)));
+        let unavailable = Verdict::Unavailable { retry_after: secs(7) };
+        assert_eq!(decide(unavailable, true, false), again(true, secs(7)));
+        let rejected = |renew| Verdict::AuthRejected { renew };
+        assert_eq!(decide(rejected(true), true, false), again(false, None));
+        assert_eq!(decide(rejected(true), true, true), again(false, secs(60)));
+        assert_eq!(decide(rejected(false), true, false), again(false, secs(60)));
+        assert_eq!(decide(Verdict::Unknown, true, false), again(true, None));
+        assert_eq!(decide(Verdict::Unknown, false, false), Fate::End(Terminal::Unknown));
+    }
+}

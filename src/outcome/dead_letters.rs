@@ -1,0 +1,156 @@
+//! Deliveries whose retries were used up: kept with their last vendor words, to be looked at and
+//! sent again once the cause is mended.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Entry;
+use crate::model::id::{AppId, CertId, MessageId};
+use crate::model::message::Message;
+use crate::model::time::UnixMs;
+use crate::queue::{self, Delivery, Parcel};
+use crate::store::keys::{Class, KeyBuilder, just_after};
+use crate::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
+use crate::trace::Attempt;
+
+/// One delivery that was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its parcel, holding this delivery only.
+    pub parcel: Parcel,
+    /// When it was given up.
+    pub at: UnixMs,
+    /// What the vendor said last.
+    pub last: Option<Attempt>,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Only of this certificate.
+    pub cert_id: Option<CertId>,
+    /// Only of this message.
+    pub message_id: Option<MessageId>,
+}
+
+impl Query {
+    fn matches(&self, letter: &DeadLetter) -> bool {
+        self.cert_id.is_none_or(|cert_id| cert_id == letter.parcel.cert_id)
+            && self.message_id.is_none_or(|id| id == letter.parcel.message_id)
+    }
+}
+
+fn key_of(parcel: &Parcel, delivery: u16) -> Key {
+    KeyBuilder::new(Class::DeadLetter)
+        .u64(parcel.app.0)
+        .u128(parcel.message_id.0)
+        .u16(delivery)
+        .finish()
+}
+
+fn of_app(app: AppId) -> Range<Key> {
+    KeyBuilder::new(Class::DeadLetter).u64(app.0).prefix()
+}
+
+/// Adds a dead letter to the batch that ends its delivery.
+pub fn add(
+    parcel: &Parcel,
+    delivery: Delivery,
+    last: Option<Attempt>,
+    at: UnixMs,
+    batch: &mut Batch,
+) {
+    let key = key_of(parcel, delivery.number);
+    let parcel = Parcel { deliveries: vec![delivery], ..parcel.clone() };
+    let letter = DeadLetter { parcel, at, last };
+    let row = postcard::to_allocvec(&letter).expect("a dead letter is plain data");
+    batch.put.push((key, row.into()));
+}
+
+/// A page of dead letters, oldest message first, and where the next begins.
+///
+/// # Errors
+/// The store's.
+pub async fn list(
+    store: &Arc<dyn Store>,
+    app: AppId,
+    query: &Query,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<(Key, DeadLetter)>, Option<String>), StoreError> {
+    let mut range = of_app(app);
+    if let Some(last) = cursor.and_then(|cursor| hex::decode(cursor).ok()) {
+        let next = just_after(&last);
+        if range.contains(&next) {
+            range.start = next;
+        }
+    }
+    let mut found = Vec::new();
+    loop {
+        let rows = store.scan(Scope::Everywhere, range.clone(), limit).await?;
+        let last_page = rows.len() < limit;
+        for row in rows {
+            range.start = just_after(&row.0);
+            let (key, letter) = read(row)?;
+            if query.matches(&letter) {
+                found.push((key.clone(), letter));
+            }
+            if found.len() == limit {
+                return Ok((found, Some(hex::encode(key))));
+            }
+        }
+        if last_page {
+            return Ok((found, None));
+        }
+    }
+}
+
+fn read((key, row): Row) -> Result<(Key, DeadLetter), StoreError> {
+    match postcard::from_bytes(&row) {
+        Ok(letter) => Ok((key, letter)),
+        Err(_) => Err(StoreError::Corrupt { key }),
+    }
+}
+
+/// Puts a dead letter back into the queue with this much life left to it. Nothing happens when
+/// somebody did so already. Answers whether it is queued now.
+///
+/// # Errors
+/// The store's.
+pub async fn replay(
+    store: &Arc<dyn Store>,
+    key: &Key,
+    letter: &DeadLetter,
+    life: Duration,
+    now: UnixMs,
+) -> Result<bool, StoreError> {
+    let damaged = || StoreError::Corrupt { key: key.clone() };
+    let row = postcard::to_allocvec(letter).map_err(|_| damaged())?;
+    let message = Message::parse_stored(&letter.parcel.content).map_err(|_| damaged())?;
+    let mut batch = Batch {
+        expect: vec![(key.clone(), Expect::Equals(row.into()))],
+        delete: vec![key.clone()],
+        ..Batch::default()
+    };
+    // Each replayed delivery is a parcel of its own, numbered so that it meets no other.
+    let number = 0x8000 | letter.parcel.deliveries.first().map_or(0, |delivery| delivery.number);
+    let parcel = Parcel {
+        attempts: 0,
+        renewed: false,
+        number,
+        expires_at: now.after(life),
+        ..letter.parcel.clone()
+    };
+    let mut entry = Entry::default();
+    entry.revive();
+    entry.write(parcel.app, &mut batch);
+    queue::put(parcel, Arc::new(message), now, &mut batch);
+    match store.commit(letter.parcel.message_id.partition(), batch).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
