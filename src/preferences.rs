@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::preferences::window::Window;
 
 pub mod receive;
+pub mod times;
 pub mod window;
+pub mod zone;
 
 /// Most do-not-disturb windows of one user.
 pub const WINDOWS_MAX: usize = 16;

@@ -14,40 +14,21 @@
 //!
 //! Pure: the instant and the device's zone come in as arguments. Zones are those compiled in.
 
-use std::fmt;
+use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use jiff::civil;
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, civil};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::model::time::UnixMs;
+use crate::preferences::times::{TimeOfDay, WindowError, read_start_at, write_start_at};
+use crate::preferences::zone::{Showing, Zone, instant};
 
 /// From this duration on, in seconds, a daily window never closes.
 pub const PERMANENT_S: u32 = 86_400;
 /// How many windows in a row are followed to find the next quiet end; whatever goes on longer is
 /// taken for permanent. Sixteen windows that leave any gap in the day need far fewer.
 const CHAIN_STEPS_MAX: usize = 64;
-/// Largest fixed offset, in hours. The world uses -12 to +14.
-const OFFSET_HOURS_MAX: i32 = 18;
-
-/// What is wrong with a window, naming its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WindowError {
-    /// `start` of a daily window.
-    #[error("start must be a time of day written HH:MM or HH:MM:SS")]
-    Start,
-    /// `time_zone` of a daily window.
-    #[error("time_zone must be an IANA zone such as Asia/Seoul or a fixed offset such as +09:00")]
-    TimeZone,
-    /// `duration_s` of any window.
-    #[error("duration_s must be at least 1")]
-    Duration,
-    /// `start_at` of a one-off window.
-    #[error("start_at must be Unix seconds or an RFC 3339 time, not before 1970")]
-    StartAt,
-}
 
 /// One do-not-disturb window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,22 +60,11 @@ pub struct Daily {
 #[serde(deny_unknown_fields)]
 pub struct Once {
     /// When it opens. Read from Unix seconds or RFC 3339, written as Unix seconds.
-    #[serde(serialize_with = "write_start_at", deserialize_with = "start_at")]
+    #[serde(serialize_with = "write_start_at", deserialize_with = "read_start_at")]
     pub start_at: UnixMs,
     /// How long it stays open, in seconds. At least 1.
     #[serde(deserialize_with = "duration")]
     pub duration_s: u32,
-}
-
-/// A time of day, to the second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TimeOfDay(civil::Time);
-
-/// A time zone by name or fixed offset, parsed once.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Zone {
-    name: String,
-    zone: TimeZone,
 }
 
 /// Which window is open, and until when.
@@ -120,7 +90,7 @@ pub fn open_at(windows: &[Window], now: UnixMs, default_zone: Option<&str>) -> O
     let (window_index, window) =
         windows.iter().enumerate().find(|(_, window)| window.end_at(now, &default).is_some())?;
     let zone = match window {
-        Window::Daily(daily) => daily.time_zone.as_ref().unwrap_or(&default).name.clone(),
+        Window::Daily(daily) => daily.time_zone.as_ref().unwrap_or(&default).name().to_owned(),
         Window::Once(_) => "UTC".to_owned(),
     };
     Some(Open { window_index, zone, closes_at: quiet_end(windows, now, &default) })
@@ -151,16 +121,12 @@ impl Window {
     fn end_at(&self, at: UnixMs, default: &Zone) -> Option<End> {
         match self {
             Window::Once(once) => {
-                let end = UnixMs(
-                    once.start_at
-                        .0
-                        .saturating_add(u64::from(once.duration_s).saturating_mul(1_000)),
-                );
+                let end = once.start_at.after(Duration::from_secs(u64::from(once.duration_s)));
                 (once.start_at <= at && at < end).then_some(End::At(end))
             }
             Window::Daily(daily) if daily.duration_s >= PERMANENT_S => Some(End::Never),
             Window::Daily(daily) => {
-                let zone = &daily.time_zone.as_ref().unwrap_or(default).zone;
+                let zone = &daily.time_zone.as_ref().unwrap_or(default).time_zone();
                 daily.end_in(zone, at).map(End::At)
             }
         }
@@ -186,140 +152,9 @@ impl Daily {
 
     /// The instants between which the window of that date is open.
     fn span_on(&self, zone: &TimeZone, date: civil::Date) -> Option<(Timestamp, Timestamp)> {
-        let start = date.to_datetime(self.start.0);
+        let start = date.to_datetime(self.start.time());
         let end = start.checked_add(SignedDuration::from_secs(i64::from(self.duration_s))).ok()?;
-        Some((edge(zone, start, false)?, edge(zone, end, true)?))
-    }
-}
-
-/// The instant at which the clock of `zone` shows `time`: the last one if it does so twice and
-/// `last` is set, else the first; that of the skip if it never does.
-fn edge(zone: &TimeZone, time: civil::DateTime, last: bool) -> Option<Timestamp> {
-    let instant = zone.to_ambiguous_timestamp(time);
-    match instant.offset() {
-        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(time).ok(),
-        AmbiguousOffset::Fold { before, after } => {
-            if last { after } else { before }.to_timestamp(time).ok()
-        }
-        AmbiguousOffset::Gap { .. } => {
-            // Read with the offset after the skip, the time lies shortly before the skip.
-            let before = instant.earlier().ok()?;
-            zone.following(before).next().map(|skip| skip.timestamp())
-        }
-    }
-}
-
-impl TimeOfDay {
-    /// Reads `HH:MM` or `HH:MM:SS`.
-    ///
-    /// # Errors
-    /// [`WindowError::Start`].
-    pub fn parse(text: &str) -> Result<Self, WindowError> {
-        let mut parts = [0i8; 3];
-        let mut given = 0;
-        for part in text.split(':') {
-            let two_digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-            let place = parts.get_mut(given).filter(|_| two_digits).ok_or(WindowError::Start)?;
-            *place = part.parse().map_err(|_| WindowError::Start)?;
-            given += 1;
-        }
-        let [hour, minute, second] = parts;
-        match civil::Time::new(hour, minute, second, 0) {
-            Ok(time) if given >= 2 => Ok(TimeOfDay(time)),
-            _ => Err(WindowError::Start),
-        }
-    }
-}
-
-impl fmt::Display for TimeOfDay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}:{:02}", self.0.hour(), self.0.minute())?;
-        if self.0.second() != 0 {
-            write!(f, ":{:02}", self.0.second())?;
-        }
-        Ok(())
-    }
-}
-
-impl Zone {
-    /// Reads an IANA zone (`Asia/Seoul`) or a fixed offset (`+09:00`, `+0900`, `+09`, `UTC+9`).
-    ///
-    /// # Errors
-    /// [`WindowError::TimeZone`].
-    pub fn parse(text: &str) -> Result<Self, WindowError> {
-        let zone = match offset(text) {
-            Some(offset) => TimeZone::fixed(offset),
-            // Parsed zones are cached by the library.
-            None => TimeZone::get(text).map_err(|_| WindowError::TimeZone)?,
-        };
-        if zone.is_unknown() {
-            return Err(WindowError::TimeZone);
-        }
-        Ok(Zone { name: text.to_owned(), zone })
-    }
-
-    /// The name it was given by.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn or_utc(name: Option<&str>) -> Self {
-        name.and_then(|name| Zone::parse(name).ok())
-            .unwrap_or_else(|| Zone { name: "UTC".to_owned(), zone: TimeZone::UTC })
-    }
-}
-
-impl fmt::Debug for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Zone({:?})", self.name)
-    }
-}
-
-/// `+09:00`, `-0330`, `+9`, each also after `UTC` or `GMT`.
-fn offset(text: &str) -> Option<Offset> {
-    let text = text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT")).unwrap_or(text);
-    let (sign, digits) = match text.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
-        _ => return None,
-    };
-    let (hours, minutes) = match digits.split_once(':') {
-        Some(parts) => parts,
-        None if digits.len() == 4 => digits.split_at_checked(2)?,
-        None => (digits, "00"),
-    };
-    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if !plain(hours) || !plain(minutes) || !(1..=2).contains(&hours.len()) || minutes.len() != 2 {
-        return None;
-    }
-    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-    if hours > OFFSET_HOURS_MAX || minutes > 59 {
-        return None;
-    }
-    Offset::from_seconds(sign * (hours * 3_600 + minutes * 60)).ok()
-}
-
-impl Serialize for TimeOfDay {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TimeOfDay {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        TimeOfDay::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for Zone {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.name)
-    }
-}
-
-impl<'de> Deserialize<'de> for Zone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Zone::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+        Some((instant(zone, start, Showing::First)?, instant(zone, end, Showing::Last)?))
     }
 }
 
@@ -327,45 +162,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error>
     match u32::deserialize(deserializer)? {
         0 => Err(de::Error::custom(WindowError::Duration)),
         seconds => Ok(seconds),
-    }
-}
-
-fn write_start_at<S: Serializer>(at: &UnixMs, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(at.secs())
-}
-
-fn start_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixMs, D::Error> {
-    if deserializer.is_human_readable() {
-        deserializer.deserialize_any(StartAtVisitor)
-    } else {
-        u64::deserialize(deserializer).map(UnixMs::from_secs)
-    }
-}
-
-struct StartAtVisitor;
-
-impl de::Visitor<'_> for StartAtVisitor {
-    type Value = UnixMs;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unix seconds or an RFC 3339 time")
-    }
-
-    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<UnixMs, E> {
-        // Whoever sends milliseconds means a time this far away.
-        let known = i64::try_from(seconds).is_ok_and(|s| Timestamp::from_second(s).is_ok());
-        if known { Ok(UnixMs::from_secs(seconds)) } else { Err(E::custom(WindowError::StartAt)) }
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<UnixMs, E> {
-        // Only negative numbers arrive here.
-        Err(E::custom(WindowError::StartAt))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<UnixMs, E> {
-        let at: Timestamp = text.parse().map_err(|_| E::custom(WindowError::StartAt))?;
-        let seconds = u64::try_from(at.as_second());
-        seconds.map(UnixMs::from_secs).map_err(|_| E::custom(WindowError::StartAt))
     }
 }
 
@@ -569,22 +365,12 @@ mod tests {
         assert!(serde_json::from_str::<Window>(r#"{"weekly":{}}"#).is_err());
     }
 
-    #[test]
-    fn a_fixed_offset_may_be_written_in_several_ways() {
-        for text in ["+09:00", "+0900", "+09", "+9", "UTC+9", "GMT+09:00"] {
-            let zone = Zone::parse(text).expect(text);
-            assert_eq!(zone.zone, TimeZone::fixed(Offset::constant(9)), "{text}");
-            assert_eq!(zone.name(), text);
-        }
-        assert_eq!(offset("-03:30"), Offset::from_seconds(-12_600).ok());
-    }
-
     /// An instant near a change of the clock as often as not.
     fn instants() -> impl Strategy<Value = (TimeZone, i64)> {
         let zone = prop::sample::select(ZONES.as_slice());
         (zone, 1_700_000_000i64..1_900_000_000, any::<bool>(), -2_880i64..2_880).prop_map(
             |(zone, second, near_change, minutes)| {
-                let zone = Zone::parse(zone).expect("a known zone").zone;
+                let zone = Zone::parse(zone).expect("a known zone").time_zone().clone();
                 let second = second - second % 60;
                 let instant = Timestamp::from_second(second).expect("in range");
                 let change = zone.following(instant).next().map(|c| c.timestamp().as_second());
