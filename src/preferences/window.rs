@@ -246,6 +246,9 @@ mod tests {
         // Havana's clock goes back from 01:00 to midnight.
         let havana = daily("00:30", 600, "America/Havana");
         check_span(&havana, "2025-11-02T00:30:00-04:00", "2025-11-02T00:40:00-05:00");
+        // Newfoundland's clock once went back over midnight, from 00:01 to 23:01.
+        let newfoundland = daily("00:00", 3_600, "America/St_Johns");
+        check_span(&newfoundland, "2010-11-07T00:00:00-02:30", "2010-11-07T01:00:00-03:30");
         // Casablanca leaves and rejoins its offset around Ramadan.
         let casablanca = daily("02:30", 3_600, "Africa/Casablanca");
         check_span(&casablanca, "2026-02-15T02:30:00+01:00", "2026-02-15T03:30:00+00:00");
