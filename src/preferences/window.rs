@@ -205,8 +205,10 @@ mod tests {
         let (opens, ends) = (at(opens), at(ends));
         let is_open = |ms: u64| open_at(windows, UnixMs(ms), None);
         assert_eq!(is_open(opens.0 - 1), None, "{window:?} opens too early");
-        assert_eq!(is_open(opens.0).expect("opens").closes_at, Some(ends), "{window:?}");
-        assert_eq!(is_open(ends.0 - 1).expect("still open").closes_at, Some(ends), "{window:?}");
+        for now in (opens.0..ends.0).step_by(60_000).chain([ends.0 - 1]) {
+            let open = is_open(now).expect("open all the time between");
+            assert_eq!(open.closes_at, Some(ends), "{window:?} at {}", UnixMs(now));
+        }
         assert_eq!(is_open(ends.0), None, "{window:?} closes too late");
     }
 
