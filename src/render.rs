@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::model::id::{Conversation, MessageId, digest128};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::{OfflinePushInfo, filled};
+use crate::model::time::UnixMs;
 use crate::render::limits::RenderRefusal;
 use crate::render::privacy::{Shown, shown};
 use crate::vendor::{Kind, Notification, Own, SendingCertificate, Vendor};
@@ -197,7 +198,7 @@ fn notify_id(request: &RenderRequest<'_>, conversation: &str) -> u32 {
     ((digest as u32) & 0x7FFF_FFFF).max(1)
 }
 
-fn expires_at(message: &Message, message_id: MessageId) -> crate::model::time::UnixMs {
+fn expires_at(message: &Message, message_id: MessageId) -> UnixMs {
     message_id.accepted_at().after(Duration::from_secs(u64::from(message.life_time_s())))
 }
 
@@ -205,7 +206,6 @@ fn expires_at(message: &Message, message_id: MessageId) -> crate::model::time::U
 mod tests {
     use super::*;
     use crate::model::message::Priority;
-    use crate::model::time::UnixMs;
     use crate::render::stub::{self, Stub, message, request};
 
     const HI: &str = r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}]"#;
@@ -234,7 +234,10 @@ mod tests {
         assert_eq!(push.priority, Priority::High);
         assert!(!push.collapses);
         let rest = format!(r#""GroupId":"team",{HI}"#);
-        assert_eq!(super::tests::push(&rest, &Stub::android()).conversation, "group:team");
+        assert_eq!(
+            rendered(&rest, &Stub::android(), |_| {}).notification.conversation,
+            "group:team"
+        );
     }
 
     #[test]
@@ -271,7 +274,8 @@ mod tests {
     #[test]
     fn ext_comes_from_the_push_and_else_from_the_custom_element() {
         let custom = r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"a"}},
-            {"MsgType":"TIMCustomElem","MsgContent":{"Desc":"d","Ext":"{\"e\":1}","Sound":"c.aiff"}}]"#;
+            {"MsgType":"TIMCustomElem",
+             "MsgContent":{"Desc":"d","Ext":"{\"e\":1}","Sound":"c.aiff"}}]"#;
         let with =
             |info: &str| push(&format!(r#"{custom},"OfflinePushInfo":{info}"#), &Stub::apple());
         assert_eq!(with("{}").ext.as_deref(), Some(r#"{"e":1}"#));

@@ -119,9 +119,9 @@ fn shrink(
         *part(notification) = [kept, ELLIPSIS].concat();
         measure(notification)
     };
-    let mut size = measured(0);
-    if size > limit {
-        return size;
+    let shortest = measured(0);
+    if shortest > limit {
+        return shortest;
     }
     let (mut fitting, mut too_long) = (0, whole.len());
     while too_long - fitting > 1 {
@@ -132,8 +132,7 @@ fn shrink(
             too_long = middle;
         }
     }
-    size = measured(fitting);
-    size
+    measured(fitting)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::model::certificate::{Environment, Options, Privacy};
@@ -147,7 +146,6 @@ impl Vendor for Stub {
     }
 
     fn read_sign_in(&self, _: &Reply, _: UnixMs) -> Result<AccessToken, Answer> {
-        let _: Option<SecretString> = None;
         unreachable!("rendering signs nothing")
     }
 

@@ -305,7 +305,8 @@ mod tests {
 
     #[test]
     fn the_readers_language_comes_first() {
-        let info = r#""MsgBody":[],"OfflinePushInfo":{"Title":"T","Desc":"D","MultiLanguageContent":[
+        let info = r#""MsgBody":[],"OfflinePushInfo":{"Title":"T","Desc":"D",
+            "MultiLanguageContent":[
             {"Language":"pt-PT","Title":"Tpt","Desc":"Dpt"},
             {"Language":"zh-Hant","Title":"Thant","Desc":"Dhant"},
             {"Language":"ko","Desc":"Dko"},
