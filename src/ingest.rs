@@ -23,6 +23,7 @@ use crate::model::time::UnixMs;
 use crate::policy::{self, MessageFacts, Phase, RuleSettings};
 use crate::queue::{self, Held};
 use crate::store::{Batch, Store, StoreError};
+use crate::telemetry::events;
 use crate::trace::{self, DeliveryOpening, Opening};
 
 pub mod decide;
@@ -340,7 +341,7 @@ impl Ingest {
         let settings = self.decider.facts().rule_settings(Some(app));
         let opening = repeat_opening(app, &draft.message, facts, settings, of);
         self.repeats.note(draft.message_id, opening);
-        crate::telemetry::duplicate();
+        events::duplicate_dropped(of);
         Taken::Duplicate { message_id: draft.message_id, of }
     }
 

@@ -1,12 +1,29 @@
 //! offpush: an offline push relay that runs beside a chat server.
 
+pub mod access;
+pub mod account;
+pub mod api_keys;
+pub mod apps;
 pub mod clock;
 pub mod config;
+pub mod credentials;
+pub mod dedupe;
+pub mod dispatch;
+pub mod facts;
+pub mod ingest;
+pub mod ledger;
 pub mod model;
+pub mod outcome;
+pub mod plan;
+pub mod policy;
 pub mod preferences;
+pub mod queue;
+pub mod registry;
 pub mod render;
+pub mod seal;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod transport;
 pub mod vendor;

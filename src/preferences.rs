@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::preferences::window::Window;
 
 pub mod receive;
+pub mod receive_options;
 pub mod times;
 pub mod window;
 pub mod zone;

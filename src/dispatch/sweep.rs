@@ -147,11 +147,3 @@ async fn claim(dispatch: &Arc<Dispatch>, lane: &Lane, mut claims: Vec<Held>) {
     dispatch.give_back(surplus).await;
 }
 
-/// Used by tests and `hurry`: the lane of a certificate, started.
-impl Dispatch {
-    /// Whether a certificate has a lane in memory.
-    pub fn has_lane(&self, cert_id: CertId) -> bool {
-        let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        lanes.contains_key(&cert_id)
-    }
-}
