@@ -38,7 +38,7 @@ static PROFILE: Profile = Profile {
     parcel_deliveries_max: 100,
     batches: false,
     badge_per_target: true,
-    protocol: Protocol::Http2,
+    protocol: Protocol::Any,
     title_units_max: None,
     body_units_max: None,
     big_body_units_max: None,

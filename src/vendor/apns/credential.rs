@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use p12_keystore::Pkcs12Archive;
+use p12_keystore::error::Error;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use x509_parser::certificate::X509Certificate;
@@ -200,7 +201,8 @@ fn open(credential: &Value) -> Result<Pkcs12Archive, CredentialError> {
         }
     };
     Pkcs12Archive::from_pkcs12(&der, password).map_err(|problem| match problem {
-        p12_keystore::error::Error::MacError(_) => {
+        // Without a MAC, a wrong password shows only in padding that makes no sense.
+        Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => {
             let message = "credential.password does not open the .p12";
             error("wrong_password", "credential.password", message)
         }
