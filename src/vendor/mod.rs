@@ -26,8 +26,15 @@ use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{ClientIdentity, Protocol, Reply, Request};
 
+pub mod apns;
+mod base;
+pub mod fcm;
+mod fields;
+pub mod sign;
+mod status;
+
 /// Every vendor, in the order they are listed to people.
-pub const ALL: &[&dyn Vendor] = &[];
+pub const ALL: &[&dyn Vendor] = &[&apns::Apns, &fcm::Fcm];
 
 /// The vendor of that name.
 pub fn named(name: &str) -> Option<&'static dyn Vendor> {

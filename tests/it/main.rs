@@ -2,3 +2,4 @@
 
 mod store;
 mod config;
+mod vendors_west;

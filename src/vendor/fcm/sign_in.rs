@@ -1,0 +1,112 @@
+//! Exchanging a signed assertion for Google's access token (RFC 7523).
+//!
+//! Facts: Google, "Using OAuth 2.0 for server to server applications" (reference, B.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::model::time::UnixMs;
+use crate::transport::{Reply, Request};
+use crate::vendor::fcm::credential::Material;
+use crate::vendor::status::{clean, verdict_by_status, words};
+use crate::vendor::{AccessToken, Answer, Verdict};
+
+/// The one right the relay asks for.
+const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// Life of an assertion; Google allows an hour at most.
+const ASSERTION_LIFE_S: u64 = 3_600;
+/// How long before its end an access token is renewed.
+const RENEWED_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// The request that asks for an access token. Its audience is the endpoint it goes to: Google's own
+/// constant unless the operator configured another.
+pub fn request(material: &Material, token_endpoint: &str, now: UnixMs) -> Request {
+    let header = json!({"alg": "RS256", "typ": "JWT", "kid": material.private_key_id});
+    let claims = json!({
+        "iss": material.client_email,
+        "scope": SCOPE,
+        "aud": token_endpoint,
+        "iat": now.secs(),
+        "exp": now.secs() + ASSERTION_LIFE_S,
+    });
+    let assertion = material.key.jwt(&header, &claims);
+    let body = form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", GRANT_TYPE)
+        .append_pair("assertion", &assertion)
+        .finish();
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    Request {
+        method: Method::POST,
+        uri: token_endpoint.parse().unwrap_or_default(),
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, form)]),
+        body: Bytes::from(body),
+    }
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: u64,
+}
+
+#[derive(Deserialize)]
+struct Denied {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+/// Reads the reply of the token endpoint.
+///
+/// # Errors
+/// `AuthRejected { renew: false }` for a refusal, `Throttled` or `Unavailable` for what may pass.
+pub fn read(reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
+    if reply.status.is_success() {
+        return match serde_json::from_slice::<Granted>(&reply.body) {
+            Ok(granted) if is_token(&granted.access_token) => Ok(access_token(granted, now)),
+            // Its body is not repeated: it may hold a token.
+            _ => Err(Answer::new(
+                Verdict::Unavailable { retry_after: None },
+                "unreadable",
+                "the token endpoint answered success without an access token",
+            )),
+        };
+    }
+    let verdict = match reply.status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            verdict_by_status(reply, now)
+        }
+        status if status.is_client_error() => Verdict::AuthRejected { renew: false },
+        _ => verdict_by_status(reply, now),
+    };
+    Err(match serde_json::from_slice::<Denied>(&reply.body) {
+        Ok(denied) => {
+            Answer::new(verdict, clean(&denied.error, &[]), &clean(&denied.error_description, &[]))
+        }
+        Err(_) => Answer::new(verdict, reply.status.as_str(), &words(&reply.body, &[])),
+    })
+}
+
+fn access_token(granted: Granted, now: UnixMs) -> AccessToken {
+    let life = Duration::from_secs(granted.expires_in);
+    // A token that lives shorter than the margin is used for half its life.
+    let used = life.saturating_sub(RENEWED_BEFORE).max(life / 2);
+    AccessToken {
+        value: Arc::new(SecretString::from(granted.access_token)),
+        issued_at: now,
+        renew_at: now.after(used),
+        expires_at: now.after(life),
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
