@@ -25,8 +25,15 @@ use crate::model::push_info::OfflinePushInfo;
 use crate::model::time::UnixMs;
 use crate::transport::{ClientIdentity, Protocol, Reply, Request};
 
+pub mod huawei;
+pub mod oppo;
+pub mod reply;
+pub mod request;
+pub mod upload;
+pub mod xiaomi;
+
 /// Every vendor, in the order they are listed to people.
-pub const ALL: &[&dyn Vendor] = &[];
+pub const ALL: &[&dyn Vendor] = &[&huawei::Huawei, &xiaomi::Xiaomi, &oppo::Oppo];
 
 /// The vendor of that name.
 pub fn named(name: &str) -> Option<&'static dyn Vendor> {
