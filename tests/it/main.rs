@@ -3,3 +3,4 @@
 mod store;
 mod config;
 mod vendors_west;
+mod vendors_android;

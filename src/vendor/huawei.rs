@@ -1,0 +1,212 @@
+//! Huawei Push Kit, HMS v1 API: one request carries up to 1,000 tokens.
+//!
+//! Follows the HMS Core references `https-send-api` and `oauth2` (Android, EMUI and HarmonyOS up
+//! to 4). The client id and secret buy an access token of one hour.
+//!
+//! # Why repeats are safe
+//! The API drops no repeats, so a repeat is made harmless on the device: every notification
+//! carries a `notify_id`, its conversation's when it collapses and else its message's own. The same
+//! number replaces what is shown, so a repeat of one message never stands there twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::model::certificate::Environment;
+use crate::model::device::Platform;
+use crate::model::id::Token;
+use crate::model::time::UnixMs;
+use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::upload::{self, Fields};
+use crate::vendor::{
+    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
+    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+};
+use crate::vendor::{reply, request};
+
+mod message;
+mod verdict;
+
+/// Most tokens of one request.
+const TOKENS_MAX: usize = 1_000;
+
+/// How long before its end an access token is renewed, as Huawei's own SDKs do.
+const RENEW_EARLY: Duration = Duration::from_secs(5 * 60);
+
+/// Life of an access token whose reply does not say.
+const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+
+/// Longest life believed; more is a mistake in the reply.
+const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// What is fixed about Huawei. Text limits are Tencent's (trtc.io/document/77715), the rest is
+/// from `https-send-api`.
+pub const HUAWEI: Profile = Profile {
+    name: "huawei",
+    parcel_deliveries_max: TOKENS_MAX,
+    batches: true,
+    badge_per_target: false,
+    protocol: Protocol::Any,
+    title_units_max: Some(60),
+    body_units_max: Some(600),
+    big_body_units_max: Some(600),
+    payload_bytes_max: 4_096,
+    voip_payload_bytes_max: 4_096,
+    repeats_are_safe: true,
+    ttl_max: Duration::from_secs(15 * 24 * 3_600),
+    platforms: &[Platform::Android],
+    endpoints: &[
+        ("endpoint", "https://push-api.cloud.huawei.com"),
+        ("token_endpoint", "https://oauth-login.cloud.huawei.com/oauth2/v3/token"),
+    ],
+    tencent_platform: 3,
+};
+
+/// The vendor.
+pub struct Huawei;
+
+/// The parsed credential.
+struct Material {
+    client_id: String,
+    client_secret: SecretString,
+}
+
+fn material(certificate: &SendingCertificate) -> &Material {
+    certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
+}
+
+impl Vendor for Huawei {
+    fn profile(&self) -> &'static Profile {
+        &HUAWEI
+    }
+
+    fn read_credential(&self, upload: &Upload<'_>) -> Result<Credential, CredentialError> {
+        let fields = Fields::open(upload, "oauth")?;
+        let client_id = fields.identifier("client_id")?.to_owned();
+        let client_secret = SecretString::from(fields.text("client_secret")?);
+        Ok(Credential {
+            identity: BTreeMap::from([("client_id".to_owned(), client_id.clone())]),
+            expires_at: None,
+            environment: Environment::Production,
+            warnings: fields.warnings(&["client_id", "client_secret"], upload.environment),
+            material: Arc::new(Material { client_id, client_secret }),
+            client_identity: None,
+        })
+    }
+
+    fn credential_from_file(
+        &self,
+        _file_name: &str,
+        _file: &[u8],
+        _fields: &BTreeMap<String, String>,
+    ) -> Result<Value, CredentialError> {
+        Err(upload::not_a_file("type, client_id and client_secret"))
+    }
+
+    fn check_token(&self, token: &str) -> Result<Token, TokenError> {
+        upload::opaque_token(token)
+    }
+
+    fn sign_in(&self, certificate: &SendingCertificate, _now: UnixMs) -> SignIn {
+        let material = material(certificate);
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", material.client_id.as_str()),
+            ("client_secret", material.client_secret.expose_secret()),
+        ];
+        let url = certificate.endpoints.get("token_endpoint");
+        SignIn::Exchange(Box::new(request::form(url, fields)))
+    }
+
+    fn read_sign_in(&self, reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
+        let body = reply::object(reply);
+        if !reply.status.is_success() {
+            return Err(refused_sign_in(reply, body.as_ref(), now));
+        }
+        let body = body.ok_or_else(|| reply::bare_answer(reply, now, false))?;
+        let value = reply::text(&body, "access_token");
+        // A value no header can hold is no token, and would fail only later and less clearly.
+        if value.is_empty() || HeaderValue::from_str(value).is_err() {
+            return Err(refused_sign_in(reply, Some(&body), now));
+        }
+        let life = reply::number(body.get("expires_in"))
+            .map_or(TOKEN_LIFE, Duration::from_secs)
+            .min(TOKEN_LIFE_MAX);
+        let early = RENEW_EARLY.min(life / 2);
+        Ok(AccessToken {
+            value: Arc::new(SecretString::from(value)),
+            issued_at: now,
+            renew_at: now.after(life - early),
+            expires_at: now.after(life),
+        })
+    }
+
+    fn payload_bytes(
+        &self,
+        certificate: &SendingCertificate,
+        notification: &Notification,
+    ) -> usize {
+        message::largest_bytes(&certificate.options, notification)
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Vec<Push> {
+        let certificate = call.certificate;
+        let client_id = &material(certificate).client_id;
+        let endpoint = certificate.endpoints.get("endpoint");
+        let url = format!("{endpoint}/v1/{client_id}/messages:send");
+        message::bodies(call)
+            .into_iter()
+            .map(|(body, targets)| {
+                let mut request = request::json(&url, body);
+                if let Some(access) = call.access {
+                    let bearer = format!("Bearer {}", access.value.expose_secret());
+                    request::authorize(&mut request, &bearer);
+                }
+                Push { request, targets }
+            })
+            .collect()
+    }
+
+    fn decode(&self, reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer> {
+        verdict::decode(reply, targets, now)
+    }
+
+    fn probe(
+        &self,
+        _certificate: &SendingCertificate,
+        _access: Option<&AccessToken>,
+        _now: UnixMs,
+    ) -> Option<Request> {
+        // The sign-in proves id and secret; `validate_only` would need a real token.
+        None
+    }
+
+    fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {
+        verdict::advice(code, verdict)
+    }
+}
+
+/// A sign-in that gave no token. The OAuth service answers numbers in `error` and `sub_error`;
+/// any 4xx but a throttle means that the credential is wrong.
+fn refused_sign_in(
+    reply: &Reply,
+    body: Option<&serde_json::Map<String, Value>>,
+    now: UnixMs,
+) -> Answer {
+    let mut answer = reply::bare_answer(reply, now, false);
+    if reply.status.is_client_error() && answer.verdict == Verdict::Refused {
+        answer.verdict = Verdict::AuthRejected { renew: false };
+    }
+    let Some(body) = body else { return answer };
+    let code = reply::code(body.get("error")).unwrap_or_else(|| answer.code.clone());
+    let description = reply::text(body, "error_description");
+    let says = match reply::code(body.get("sub_error")) {
+        Some(sub_error) => format!("sub_error {sub_error}: {description}"),
+        None => description.to_owned(),
+    };
+    Answer::new(answer.verdict, code, says.trim_end_matches([':', ' ']))
+}

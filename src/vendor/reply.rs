@@ -1,0 +1,252 @@
+//! What the replies of the Android vendors share: JSON whose codes come as text or as number, the
+//! meaning of bare HTTP statuses, and vendor words without tokens.
+//!
+//! Rules of the wire reference, section 0: 5xx comes back later, 401 wants another access token,
+//! 429 is a throttle, any other 4xx is final, and a 200 that is not the vendor's JSON is a gateway
+//! speaking, not the vendor.
+
+use std::borrow::Cow;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use serde_json::{Map, Value};
+
+use crate::model::time::UnixMs;
+use crate::transport::Reply;
+use crate::vendor::{Answer, SAYS_BYTES_MAX, Target, ThrottleScope, Verdict};
+
+/// Longest wait a reply may ask for; more is a mistake of a proxy.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where a vendor's day ends: midnight in China, UTC+8 all year.
+const CHINA_OFFSET_MS: u64 = 8 * 60 * 60 * 1_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// The reply's JSON object. One that arrives as JSON text inside a JSON string is unwrapped, as
+/// seen from OPPO; `None` when it is no object.
+pub fn object(reply: &Reply) -> Option<Map<String, Value>> {
+    unwrap(serde_json::from_slice(&reply.body).ok()?)
+}
+
+/// An object, or the object in a JSON string.
+pub fn unwrap(value: Value) -> Option<Map<String, Value>> {
+    match unquote(value) {
+        Value::Object(object) => Some(object),
+        _ => None,
+    }
+}
+
+/// A value, or the value whose JSON text the string holds.
+pub fn unquote(value: Value) -> Value {
+    match value {
+        Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        other => other,
+    }
+}
+
+/// A code, which vendors write as text or as number; `None` when absent or blank.
+pub fn code(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A whole number written as number or as text.
+pub fn number(value: Option<&Value>) -> Option<u64> {
+    match value? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A text field; empty when absent or not text.
+pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The vendor's wish in `Retry-After`, seconds or a date, at most [`RETRY_AFTER_MAX`].
+pub fn retry_after(reply: &Reply, now: UnixMs) -> Option<Duration> {
+    let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            UnixMs(0).after(at).since(now)
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// "Slow down" for everything of the certificate.
+pub fn throttled(retry_after: Option<Duration>) -> Verdict {
+    Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate }
+}
+
+/// How long until the day's quota starts anew at midnight in China.
+pub fn until_china_midnight(now: UnixMs) -> Duration {
+    let into_day = (now.0 % DAY_MS + CHINA_OFFSET_MS) % DAY_MS;
+    Duration::from_millis(DAY_MS - into_day)
+}
+
+/// What a status means whatever the body says; `None` when the body decides: 2xx, and the 4xx in
+/// which vendors put their own codes.
+pub fn forced(reply: &Reply, now: UnixMs) -> Option<Verdict> {
+    match reply.status {
+        StatusCode::TOO_MANY_REQUESTS => Some(throttled(retry_after(reply, now))),
+        status if status.is_success() || status.is_client_error() => None,
+        // A 3xx leads to a captive portal or a moved host: as good as down.
+        _ => Some(Verdict::Unavailable { retry_after: retry_after(reply, now) }),
+    }
+}
+
+/// What a status means when the body says nothing. `renew` tells whether this vendor's requests
+/// carry an access token that a 401 may ask to renew.
+pub fn bare(reply: &Reply, now: UnixMs, renew: bool) -> Verdict {
+    forced(reply, now).unwrap_or(match reply.status {
+        StatusCode::UNAUTHORIZED => Verdict::AuthRejected { renew },
+        status if status.is_client_error() => Verdict::Refused,
+        _ => Verdict::Unavailable { retry_after: retry_after(reply, now) },
+    })
+}
+
+/// The answer of a reply without a code of the vendor's: `http_<status>`, or `not_json` for a
+/// gateway page with a good status.
+pub fn bare_answer(reply: &Reply, now: UnixMs, renew: bool) -> Answer {
+    let code = match reply.status {
+        status if status.is_success() => "not_json".to_owned(),
+        status => format!("http_{}", status.as_u16()),
+    };
+    Answer::new(bare(reply, now, renew), code, "")
+}
+
+/// The vendor's words, cut, without any token of this call.
+pub fn says(words: &str, targets: &[Target]) -> String {
+    let mut window: Cow<'_, str> = head(words).into();
+    if window.contains("\\/") {
+        window = window.replace("\\/", "/").into();
+    }
+    let mut found: Vec<&str> = targets
+        .iter()
+        .map(|target| target.token.as_str())
+        .filter(|token| window.contains(*token))
+        .collect();
+    // The longest first: one token may be the beginning of another.
+    found.sort_unstable_by_key(|token| std::cmp::Reverse(token.len()));
+    let mut clean = window.into_owned();
+    for token in found {
+        clean = clean.replace(token, "[token]");
+    }
+    clean
+}
+
+/// Enough of the words to fill an answer even after tokens became shorter. It ends where no token
+/// can be cut in two: tokens hold no blank, comma or semicolon.
+fn head(words: &str) -> &str {
+    const WINDOW_BYTES: usize = 4 * SAYS_BYTES_MAX;
+    if words.len() <= WINDOW_BYTES {
+        return words;
+    }
+    let mut end = WINDOW_BYTES;
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    let window = &words[..end];
+    let between = |c: char| c.is_whitespace() || c == ',' || c == ';';
+    window.rfind(between).map_or("", |at| &window[..at])
+}
+
+/// The same answer for every target.
+pub fn for_all(answer: Answer, targets: &[Target]) -> Vec<Answer> {
+    vec![answer; targets.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::id::Token;
+
+    fn reply(status: u16, retry: &str) -> Reply {
+        let mut headers = HeaderMap::new();
+        if !retry.is_empty() {
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(retry).expect("a header"));
+        }
+        let status = StatusCode::from_u16(status).expect("a status");
+        Reply { status, headers, body: Bytes::new() }
+    }
+
+    fn target(token: &str) -> Target {
+        Target { token: Token(token.into()), push_id: Uuid::nil(), badge: None }
+    }
+
+    #[test]
+    fn a_bare_status_means_what_section_0_says() {
+        let now = UnixMs(0);
+        let later = Verdict::Unavailable { retry_after: None };
+        let cases = [
+            (200, later),
+            (302, later),
+            (400, Verdict::Refused),
+            (401, Verdict::AuthRejected { renew: true }),
+            (403, Verdict::Refused),
+            (404, Verdict::Refused),
+            (429, throttled(None)),
+            (500, later),
+            (503, later),
+        ];
+        for (status, verdict) in cases {
+            assert_eq!(bare(&reply(status, ""), now, true), verdict, "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date_and_capped() {
+        let now = UnixMs::from_secs(784_111_717);
+        let wait = |text| retry_after(&reply(503, text), now).map(|wait| wait.as_secs());
+        assert_eq!(wait("7"), Some(7));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(60));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(wait("999999999"), Some(86_400));
+        assert_eq!((wait("soon"), wait("")), (None, None));
+    }
+
+    #[test]
+    fn the_day_ends_at_midnight_in_china() {
+        let until = |text: &str| {
+            let at: jiff::Timestamp = text.parse().expect("a time");
+            let now = UnixMs(at.as_millisecond().unsigned_abs());
+            until_china_midnight(now).as_secs()
+        };
+        assert_eq!(until("2026-11-25T15:59:00Z"), 60);
+        assert_eq!(until("2026-11-25T16:00:00Z"), 86_400);
+        assert_eq!(until("2026-11-25T00:00:00Z"), 16 * 3_600);
+    }
+
+    #[test]
+    fn words_never_hold_a_token() {
+        let targets = [target("abc/d"), target("abc/def")];
+        assert_eq!(says("bad abc\\/def, abc/d", &targets), "bad [token], [token]");
+        let secret = "s".repeat(200);
+        let flood = vec![secret.as_str(); 40].join(",");
+        let kept = says(&flood, &[target(&secret)]);
+        assert!(!kept.contains("ss") && kept.contains("[token]"), "{kept}");
+        assert_eq!(says(&"x".repeat(9_000), &targets), "");
+    }
+
+    #[test]
+    fn codes_come_as_text_or_number() {
+        let value = serde_json::json!({"a": "80000000", "b": -2, "c": " ", "d": null, "e": "12"});
+        let read = |name: &str| code(value.get(name));
+        assert_eq!(read("a").as_deref(), Some("80000000"));
+        assert_eq!(read("b").as_deref(), Some("-2"));
+        assert_eq!((read("c"), read("d"), read("z")), (None, None, None));
+        assert_eq!((number(value.get("e")), number(value.get("b"))), (Some(12), None));
+    }
+}

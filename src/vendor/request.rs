@@ -1,0 +1,251 @@
+//! What the requests of the Android vendors share: form and JSON bodies, texts that no vendor
+//! refuses as blank, times to live, and the number under which a device shows a notification.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use form_urlencoded::Serializer;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Map, Value};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::model::certificate::{Options, Privacy};
+use crate::model::id::digest128;
+use crate::model::push_info::filled;
+use crate::model::time::UnixMs;
+use crate::transport::Request;
+use crate::vendor::{Notification, Profile};
+
+/// Stands where a vendor demands a text and the message has none.
+pub const FALLBACK_TEXT: &str = "New message";
+
+const FORM: &str = "application/x-www-form-urlencoded;charset=UTF-8";
+const JSON: &str = "application/json; charset=UTF-8";
+
+/// A `POST` of form fields, each percent-encoded once.
+pub fn form<'a>(url: &str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Request {
+    let mut body = Serializer::new(String::new());
+    for (name, value) in fields {
+        body.append_pair(name, value);
+    }
+    post(url, FORM, body.finish().into())
+}
+
+/// A `POST` of JSON text.
+pub fn json(url: &str, body: String) -> Request {
+    post(url, JSON, body.into())
+}
+
+fn post(url: &str, content_type: &'static str, body: Bytes) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Endpoints come from a checked config. One that is no URI after all becomes `/`, which the
+    // transport refuses as not sent, so that nothing here can panic.
+    let uri = url.parse().unwrap_or_default();
+    Request { method: Method::POST, uri, headers, body }
+}
+
+/// Puts a secret into `Authorization`, marked so that it is never printed. A text that no header
+/// can hold is left out and the vendor answers that it is missing.
+pub fn authorize(request: &mut Request, value: &str) {
+    if let Ok(mut value) = HeaderValue::try_from(value) {
+        value.set_sensitive(true);
+        request.headers.insert(AUTHORIZATION, value);
+    }
+}
+
+/// The message's value when it is filled, else the certificate's.
+pub fn chosen<'a>(message: &'a Option<String>, certificate: &'a Option<String>) -> Option<&'a str> {
+    filled(message).or_else(|| filled(certificate))
+}
+
+/// Title and text as sent: never blank and within the profile's limits.
+///
+/// A blank title becomes the beginning of the text, which needs no language of ours; a blank text
+/// becomes [`FALLBACK_TEXT`].
+pub fn texts<'a>(
+    notification: &'a Notification,
+    profile: &Profile,
+    big: bool,
+) -> (Cow<'a, str>, Cow<'a, str>) {
+    let body = visible(&notification.body).unwrap_or(FALLBACK_TEXT);
+    let title = visible(&notification.title).unwrap_or(body);
+    let body_max = if big { profile.big_body_units_max } else { profile.body_units_max };
+    (at_most(title, profile.title_units_max), at_most(body, body_max))
+}
+
+fn visible(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.trim().is_empty())
+}
+
+/// The longest beginning of whole grapheme clusters within `units_max` UTF-16 units.
+fn at_most(text: &str, units_max: Option<usize>) -> Cow<'_, str> {
+    let Some(mut left) = units_max else { return text.into() };
+    // Bytes are never fewer than UTF-16 units: most texts need no counting.
+    if text.len() <= left {
+        return text.into();
+    }
+    let mut end = 0;
+    for (at, cluster) in text.grapheme_indices(true) {
+        let units = cluster.encode_utf16().count();
+        if units > left {
+            break;
+        }
+        left -= units;
+        end = at + cluster.len();
+    }
+    text[..end].into()
+}
+
+/// Pass-through text: `Ext`, or the message id where there is none, so that the app can always
+/// find the message that rang.
+pub fn pass_through(notification: &Notification) -> Cow<'_, str> {
+    match filled(&notification.ext) {
+        Some(ext) => ext.into(),
+        None => {
+            let mut object = Map::new();
+            object.insert("message_id".into(), Value::from(notification.message_id.as_str()));
+            Value::Object(object).to_string().into()
+        }
+    }
+}
+
+/// How long the push is worth keeping, from one second to `most`.
+pub fn time_to_live(notification: &Notification, now: UnixMs, most: Duration) -> Duration {
+    notification.expires_at.since(now).clamp(Duration::from_secs(1), most)
+}
+
+/// The number under which a device shows this push, 1 to 2^31 - 1.
+///
+/// A collapsing push takes the conversation's number and replaces what is shown. Any other takes a
+/// number of its own message, so that only a repeat of the same message replaces it.
+pub fn notify_id(notification: &Notification) -> u32 {
+    let number = if notification.collapses {
+        notification.notify_id
+    } else {
+        let digest = digest128(&[b"notify", notification.message_id.as_bytes()]);
+        // The low 32 bits are as random as any others.
+        digest as u32
+    };
+    (number & 0x7fff_ffff).max(1)
+}
+
+/// The conversation as a vendor may see it: under `id_only` it is a digest, since the plain name
+/// says who wrote.
+pub fn conversation<'a>(notification: &'a Notification, options: &Options) -> Cow<'a, str> {
+    match options.privacy {
+        Privacy::IdOnly => {
+            let digest = digest128(&[b"conversation", notification.conversation.as_bytes()]);
+            format!("{:016x}", digest >> 64).into()
+        }
+        Privacy::Full | Privacy::SenderOnly => notification.conversation.as_str().into(),
+    }
+}
+
+/// Name of a sound resource: callers write it with an extension, a folder, or neither.
+pub fn sound_name(sound: &str) -> &str {
+    let file = sound.rsplit('/').next().unwrap_or(sound);
+    file.split('.').next().filter(|name| !name.is_empty()).unwrap_or(file)
+}
+
+/// Whether an Android page is named by an action (`com.app.OPEN_CHAT`) and not by a class
+/// (`com.app.ChatActivity`): actions end in an upper-case word, classes never do.
+pub fn is_action(page: &str) -> bool {
+    let last = page.rsplit('.').next().unwrap_or(page);
+    let upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    last.bytes().any(|byte| byte.is_ascii_uppercase()) && last.bytes().all(upper)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::message::Priority;
+    use crate::model::push_info::OfflinePushInfo;
+    use crate::vendor::{Kind, xiaomi::XIAOMI};
+
+    fn notification() -> Notification {
+        Notification {
+            kind: Kind::Alert,
+            title: "Mina".into(),
+            body: "hi".into(),
+            subtitle: None,
+            ext: None,
+            image: None,
+            sound: None,
+            message_id: "m-1".into(),
+            conversation: "c2c:mina".into(),
+            notify_id: 42,
+            collapses: false,
+            expires_at: UnixMs(10_000),
+            priority: Priority::Normal,
+            info: Arc::new(OfflinePushInfo::default()),
+        }
+    }
+
+    #[test]
+    fn a_blank_title_is_the_beginning_of_the_text() {
+        let (title, body) = (" ".to_owned(), "å".repeat(60));
+        let notification = Notification { title, body, ..notification() };
+        let (title, body) = texts(&notification, &XIAOMI, false);
+        assert_eq!(title.chars().count(), 49);
+        assert_eq!(body.chars().count(), 60);
+    }
+
+    #[test]
+    fn a_message_without_words_still_says_something() {
+        let notification =
+            Notification { title: String::new(), body: "\n".into(), ..notification() };
+        let (title, body) = texts(&notification, &XIAOMI, false);
+        assert_eq!((title.as_ref(), body.as_ref()), (FALLBACK_TEXT, FALLBACK_TEXT));
+    }
+
+    #[test]
+    fn cutting_never_splits_an_emoji() {
+        let family = "👨‍👩‍👧";
+        assert_eq!(at_most(&format!("ab{family}"), Some(9)), "ab");
+        assert_eq!(at_most(&format!("ab{family}"), Some(10)), format!("ab{family}"));
+    }
+
+    #[test]
+    fn only_a_collapsing_push_takes_the_number_of_its_conversation() {
+        let own = notify_id(&notification());
+        assert_eq!(own, notify_id(&notification()));
+        let other = Notification { message_id: "m-2".into(), ..notification() };
+        assert_ne!(own, notify_id(&other));
+        let collapsing = Notification { collapses: true, notify_id: 0x8000_0007, ..notification() };
+        assert_eq!(notify_id(&collapsing), 7);
+    }
+
+    #[test]
+    fn an_id_only_push_does_not_say_who_wrote() {
+        let options = Options { privacy: Privacy::IdOnly, ..Options::default() };
+        let notification = notification();
+        assert!(!conversation(&notification, &options).contains("mina"));
+        assert_eq!(conversation(&notification, &Options::default()), "c2c:mina");
+    }
+
+    #[test]
+    fn a_life_time_is_at_least_a_second() {
+        let most = Duration::from_secs(8);
+        let live = |now| time_to_live(&notification(), UnixMs(now), most).as_secs();
+        assert_eq!((live(0), live(5_000), live(99_000)), (8, 5, 1));
+    }
+
+    #[test]
+    fn actions_and_classes_are_told_apart() {
+        assert!(is_action("com.app.OPEN_CHAT") && is_action("OPEN"));
+        assert!(!is_action("com.app.ChatActivity") && !is_action("com.app.chat"));
+    }
+
+    #[test]
+    fn a_sound_is_named_without_folder_and_extension() {
+        assert_eq!(
+            ["ding", "/raw/ding", "ding.mp3", "/raw/ding.caf", ".x"].map(sound_name),
+            ["ding", "ding", "ding", "ding", ".x"]
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! Xiaomi MiPush: one request carries up to 1,000 registration ids.
+//!
+//! Follows dev.mi.com documents 1559 (API), 1560 (codes) and 2321 (message classes). The app secret
+//! travels in every request; there is nothing to sign in to and nothing that expires.
+//!
+//! # Why repeats are safe
+//! Every push carries a `jobkey` made from its message id. A phone shows only the first push of a
+//! job key, so the repeat of a message to the same phone is dropped there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::model::certificate::Environment;
+use crate::model::device::Platform;
+use crate::model::id::Token;
+use crate::model::time::UnixMs;
+use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::upload::{self, Fields};
+use crate::vendor::{
+    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
+    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+};
+use crate::vendor::{reply, request};
+
+mod message;
+mod verdict;
+
+/// Most registration ids of one request.
+const TOKENS_MAX: usize = 1_000;
+
+/// What is fixed about Xiaomi. The vendor wants a title of under 50 and a text of under 128
+/// characters (document 1559), one less than Tencent's table allows.
+pub const XIAOMI: Profile = Profile {
+    name: "xiaomi",
+    parcel_deliveries_max: TOKENS_MAX,
+    batches: true,
+    // No badge is sent at all, so nothing can differ.
+    badge_per_target: true,
+    protocol: Protocol::Any,
+    title_units_max: Some(49),
+    body_units_max: Some(127),
+    big_body_units_max: Some(127),
+    payload_bytes_max: 4_096,
+    voip_payload_bytes_max: 4_096,
+    repeats_are_safe: true,
+    ttl_max: Duration::from_secs(10 * 24 * 3_600),
+    platforms: &[Platform::Android],
+    endpoints: &[
+        ("endpoint", "https://api.xmpush.xiaomi.com"),
+        ("global_endpoint", "https://api.xmpush.global.xiaomi.com"),
+        ("russia_endpoint", "https://ru-api.xmpush.global.xiaomi.com"),
+        ("india_endpoint", "https://idmb-api.xmpush.global.xiaomi.com"),
+        ("europe_endpoint", "https://fr-api.xmpush.global.xiaomi.com"),
+        ("singapore_endpoint", "https://sgp-api.xmpush.global.xiaomi.com"),
+    ],
+    tencent_platform: 2,
+};
+
+/// The vendor.
+pub struct Xiaomi;
+
+/// The parsed credential.
+struct Material {
+    package_name: String,
+    app_secret: SecretString,
+    /// Name of the region's endpoint.
+    endpoint: &'static str,
+}
+
+fn material(certificate: &SendingCertificate) -> &Material {
+    certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
+}
+
+/// The endpoint's name for a region of an upload.
+fn endpoint_of(region: &str) -> Result<&'static str, CredentialError> {
+    Ok(match region {
+        "china" => "endpoint",
+        "global" => "global_endpoint",
+        "russia" => "russia_endpoint",
+        "india" => "india_endpoint",
+        "europe" => "europe_endpoint",
+        "singapore" => "singapore_endpoint",
+        _ => {
+            let message =
+                "credential.region must be china, global, russia, india, europe or singapore";
+            return Err(upload::malformed("credential.region", message.to_owned()));
+        }
+    })
+}
+
+impl Vendor for Xiaomi {
+    fn profile(&self) -> &'static Profile {
+        &XIAOMI
+    }
+
+    fn read_credential(&self, upload: &Upload<'_>) -> Result<Credential, CredentialError> {
+        let fields = Fields::open(upload, "secret")?;
+        let package_name = fields.identifier("package_name")?.to_owned();
+        let app_secret = SecretString::from(fields.text("app_secret")?);
+        let region = fields.optional("region")?.unwrap_or("china");
+        let endpoint = endpoint_of(region)?;
+        let identity = BTreeMap::from([
+            ("package_name".to_owned(), package_name.clone()),
+            ("region".to_owned(), region.to_owned()),
+        ]);
+        let known = ["package_name", "app_secret", "region"];
+        Ok(Credential {
+            identity,
+            expires_at: None,
+            environment: Environment::Production,
+            warnings: fields.warnings(&known, upload.environment),
+            material: Arc::new(Material { package_name, app_secret, endpoint }),
+            client_identity: None,
+        })
+    }
+
+    fn credential_from_file(
+        &self,
+        _file_name: &str,
+        _file: &[u8],
+        _fields: &BTreeMap<String, String>,
+    ) -> Result<Value, CredentialError> {
+        Err(upload::not_a_file("type, package_name and app_secret"))
+    }
+
+    fn check_token(&self, token: &str) -> Result<Token, TokenError> {
+        upload::opaque_token(token)
+    }
+
+    fn sign_in(&self, _certificate: &SendingCertificate, _now: UnixMs) -> SignIn {
+        SignIn::None
+    }
+
+    fn read_sign_in(&self, reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
+        // There is no sign-in whose reply this could be.
+        Err(reply::bare_answer(reply, now, false))
+    }
+
+    fn payload_bytes(
+        &self,
+        _certificate: &SendingCertificate,
+        notification: &Notification,
+    ) -> usize {
+        // The limit is on the app's own text; title and text have limits in characters.
+        request::pass_through(notification).len()
+    }
+
+    fn encode(&self, call: &Call<'_>) -> Vec<Push> {
+        let material = material(call.certificate);
+        let endpoint = call.certificate.endpoints.get(material.endpoint);
+        let url = format!("{endpoint}/v3/message/regid");
+        let key = format!("key={}", material.app_secret.expose_secret());
+        let shared = message::fields(call, &material.package_name);
+        let mut pushes = Vec::with_capacity(1);
+        let mut start = 0;
+        for part in call.targets.chunks(TOKENS_MAX) {
+            let targets = start..start + part.len();
+            start = targets.end;
+            let tokens: Vec<&str> = part.iter().map(|target| target.token.as_str()).collect();
+            let tokens = tokens.join(",");
+            let fields = shared.iter().map(|(name, value)| (*name, value.as_ref()));
+            let fields = fields.chain([("registration_id", tokens.as_str())]);
+            let mut request = request::form(&url, fields);
+            request::authorize(&mut request, &key);
+            pushes.push(Push { request, targets });
+        }
+        pushes
+    }
+
+    fn decode(&self, reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer> {
+        verdict::decode(reply, targets, now)
+    }
+
+    fn probe(
+        &self,
+        _certificate: &SendingCertificate,
+        _access: Option<&AccessToken>,
+        _now: UnixMs,
+    ) -> Option<Request> {
+        None
+    }
+
+    fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {
+        verdict::advice(code, verdict)
+    }
+}
