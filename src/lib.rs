@@ -5,4 +5,5 @@ pub mod model;
 pub mod sim;
 pub mod store;
 pub mod transport;
+pub mod usersig;
 pub mod vendor;
