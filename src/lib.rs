@@ -26,4 +26,5 @@ pub mod store;
 pub mod telemetry;
 pub mod trace;
 pub mod transport;
+pub mod usersig;
 pub mod vendor;

@@ -1,10 +1,36 @@
 //! The only HTTP client: what a vendor wants sent, and what came back.
+//!
+//! A [`Transport`] keeps one pool of connections per certificate, generation and origin. `pool`
+//! decides which connection a request takes and when another is opened, `connection` is one open
+//! connection and the task that drives it, `exchange` hands one request over and judges what
+//! became of it, `connect`, `tls` and `proxy` get a stream to the peer.
+//!
+//! The invariant everything here serves is the difference between [`TransportError::NotSent`] and
+//! [`TransportError::Lost`]: a request is `NotSent` only when the peer cannot have acted on it.
 
-use std::sync::Arc;
+mod connect;
+mod connection;
+mod exchange;
+mod pool;
+pub mod proxy;
+pub mod tls;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::transport::connect::Origin;
+use crate::transport::exchange::Failure;
+use crate::transport::pool::{Pool, PoolKey};
+use crate::transport::proxy::ProxyUrl;
+use crate::transport::tls::{Roots, TlsConfigError};
+
+/// How often a request the peer refused to begin is offered again inside one [`Transport::send`].
+const REPLAYS_MAX: usize = 1;
 
 /// Which HTTP a vendor speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +89,7 @@ pub struct Reply {
 }
 
 /// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum TransportError {
     /// The vendor cannot have seen it: repeating is free.
     #[error("not sent: {0}")]
@@ -74,4 +100,181 @@ pub enum TransportError {
     /// The TLS handshake was refused: the client certificate or the trust roots are wrong.
     #[error("the TLS handshake failed: {0}")]
     Handshake(String),
+}
+
+/// How a [`Transport`] behaves; the same for every lane.
+#[derive(Clone, Debug)]
+pub struct TransportConfig {
+    /// PEM certificates trusted besides the public roots (simulators, private networks).
+    pub ca_pem: Option<Vec<u8>>,
+    /// Everything but loopback hosts is reached through this proxy.
+    pub proxy: Option<ProxyUrl>,
+    /// Longest wait for a usable connection: name, TCP, proxy and TLS together.
+    pub connect_timeout: Duration,
+    /// A connection without requests for this long (at most half as long again) is closed.
+    /// HTTP/1.1 connections are closed sooner, see `connection::IDLE_HTTP1_MAX`.
+    pub idle_timeout: Duration,
+    /// No connection is used for longer than this; the real age is up to a tenth shorter, so
+    /// connections opened together do not end together.
+    pub max_age: Duration,
+    /// HTTP/2 PING interval while requests are in flight.
+    pub ping_interval: Duration,
+    /// Longer bodies are cut here, in bytes.
+    pub body_bytes_max: usize,
+    /// Most connections of one lane to one origin; at least 1.
+    pub connections_per_lane_max: usize,
+    /// Most concurrent requests on one HTTP/2 connection, whatever the peer allows; at least 1.
+    pub streams_per_connection_max: usize,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        TransportConfig {
+            ca_pem: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(3_600),
+            max_age: Duration::from_secs(6 * 3_600),
+            ping_interval: Duration::from_secs(30),
+            body_bytes_max: 256 * 1_024,
+            connections_per_lane_max: 8,
+            streams_per_connection_max: 500,
+        }
+    }
+}
+
+/// The client itself; a clone shares the same connections.
+#[derive(Clone)]
+pub struct Transport {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<TransportConfig>,
+    roots: Roots,
+    /// `None` once shut down. Read without a lock; replaced whole under `writing`.
+    pools: ArcSwap<Option<HashMap<PoolKey, Arc<Pool>>>>,
+    writing: Mutex<()>,
+}
+
+impl Transport {
+    /// A transport without connections; they are opened when requests need them.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsConfigError`] when `ca_pem` holds something that is not a certificate.
+    pub fn new(config: TransportConfig) -> Result<Self, TlsConfigError> {
+        let roots = Roots::new(config.ca_pem.as_deref())?;
+        Ok(Transport {
+            inner: Arc::new(Inner {
+                config: Arc::new(config),
+                roots,
+                pools: ArcSwap::from_pointee(Some(HashMap::new())),
+                writing: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// Sends one request and waits for its whole answer, at most `lane.deadline`.
+    ///
+    /// A request the peer refused to begin (REFUSED_STREAM, GOAWAY, a connection found closed) is
+    /// offered once more on another connection before it is reported.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] says whether the peer may have seen the request. Any HTTP status is an
+    /// answer, not an error.
+    pub async fn send(&self, lane: &Lane, request: Request) -> Result<Reply, TransportError> {
+        let mut handed = false;
+        let attempts = self.attempts(lane, &request, &mut handed);
+        match tokio::time::timeout(lane.deadline, attempts).await {
+            Ok(result) => result,
+            Err(_) if handed => {
+                Err(TransportError::Lost("no answer within the deadline".to_owned()))
+            }
+            Err(_) => {
+                Err(TransportError::NotSent("no free connection within the deadline".to_owned()))
+            }
+        }
+    }
+
+    /// Stops using connections of `cert` with a generation below `generation_below`. Requests in
+    /// flight on them finish; then they close.
+    pub fn retire(&self, cert: u32, generation_below: u32) {
+        let _writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = self.inner.pools.load();
+        let Some(pools) = pools.as_ref() else { return };
+        let kept = pools
+            .iter()
+            .filter(|(key, _)| key.cert != cert || key.generation >= generation_below)
+            .map(|(key, pool)| (key.clone(), pool.clone()))
+            .collect();
+        self.inner.pools.store(Arc::new(Some(kept)));
+    }
+
+    /// Accepts no more requests. Those in flight finish; then every connection closes.
+    pub fn shutdown(&self) {
+        let _writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.pools.store(Arc::new(None));
+    }
+
+    async fn attempts(
+        &self,
+        lane: &Lane,
+        request: &Request,
+        handed: &mut bool,
+    ) -> Result<Reply, TransportError> {
+        let pool = self.pool(lane, &request.uri)?;
+        let mut replays_left = REPLAYS_MAX;
+        // A connection that turned out to be closed costs nothing and leaves the pool, so every
+        // one the pool may hold can be found closed before a fresh one is opened.
+        let mut stale_left = self.inner.config.connections_per_lane_max.max(1);
+        loop {
+            let slot = pool.acquire().await?;
+            match slot.exchange(request, self.inner.config.body_bytes_max, handed).await {
+                Ok(reply) => return Ok(reply),
+                Err(Failure::Stale(_)) if stale_left > 0 => stale_left -= 1,
+                Err(Failure::Refused(_)) if replays_left > 0 => replays_left -= 1,
+                Err(Failure::Stale(why) | Failure::Refused(why)) => {
+                    return Err(TransportError::NotSent(why));
+                }
+                Err(Failure::Lost(why)) => return Err(TransportError::Lost(why)),
+                Err(Failure::Handshake(why)) => return Err(TransportError::Handshake(why)),
+            }
+            *handed = false;
+        }
+    }
+
+    /// The pool of a lane and an origin; made on first use.
+    fn pool(&self, lane: &Lane, uri: &Uri) -> Result<Arc<Pool>, TransportError> {
+        let key = PoolKey::of(lane, uri)?;
+        if let Some(pools) = self.inner.pools.load().as_ref()
+            && let Some(pool) = pools.get(&key)
+        {
+            return Ok(pool.clone());
+        }
+        self.make_pool(key, lane, uri)
+    }
+
+    #[cold]
+    fn make_pool(&self, key: PoolKey, lane: &Lane, uri: &Uri) -> Result<Arc<Pool>, TransportError> {
+        let origin = Origin::of(uri)?;
+        let tls = match origin.tls {
+            true => Some(self.inner.roots.client_config(lane)?),
+            false => None,
+        };
+        let _writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = self.inner.pools.load();
+        let Some(pools) = pools.as_ref() else {
+            return Err(TransportError::NotSent("the transport is shut down".to_owned()));
+        };
+        if let Some(pool) = pools.get(&key) {
+            return Ok(pool.clone());
+        }
+        let pool = Pool::new(self.inner.config.clone(), origin, lane.protocol, tls);
+        let mut pools = pools.clone();
+        pools.insert(key, pool.clone());
+        self.inner.pools.store(Arc::new(Some(pools)));
+        Ok(pool)
+    }
 }

@@ -1,0 +1,319 @@
+//! One open connection: how full it is, and the task that drives it to its end.
+//!
+//! The pool owns a [`Connection`], every request in flight on it holds a [`Slot`]; when both let
+//! go, hyper's sender is dropped and the connection closes. So "leave the pool" is all it takes
+//! to end a connection gracefully. The driving task holds only a weak reference to the pool.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::transport::connect::{Alert, Connected, Stream};
+use crate::transport::pool::Pool;
+use crate::transport::{TransportConfig, TransportError};
+
+/// HTTP/1.1 connections are closed when idle for longer, whatever the configuration says:
+/// servers close theirs after about a minute, and a request that meets such a close is lost.
+const IDLE_HTTP1_MAX: Duration = Duration::from_secs(20);
+
+/// Longest wait for the answer to an HTTP/2 PING.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// HTTP/2 streams before the peer has said how many it takes: Apple permits one until the first
+/// request with a good provider token ("Sending notification requests to APNs").
+const STREAMS_AT_FIRST: usize = 1;
+
+/// A whole body, known in advance.
+pub type Body = Full<Bytes>;
+
+/// What the requests, the pool and the driving task share about one connection.
+pub struct Life {
+    in_flight: AtomicUsize,
+    limit: AtomicUsize,
+    draining: AtomicBool,
+    /// The peer has answered a request here.
+    answered: AtomicBool,
+    /// Some request has ended here, well or badly.
+    finished: AtomicBool,
+    /// Some request has ended here since the last look of the idle timer.
+    touched: AtomicBool,
+    /// The limit is the peer's word and not only our guess.
+    warm: AtomicBool,
+    /// Asks the driving task to read the peer's limit again.
+    refresh: Notify,
+    /// The pool's: somebody may be waiting for room.
+    freed: Arc<Notify>,
+    alert: Alert,
+    pool: Weak<Pool>,
+}
+
+impl Life {
+    fn new(http2: bool, alert: Alert, pool: &Arc<Pool>) -> Self {
+        Life {
+            in_flight: AtomicUsize::new(0),
+            limit: AtomicUsize::new(STREAMS_AT_FIRST),
+            draining: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            touched: AtomicBool::new(false),
+            warm: AtomicBool::new(!http2),
+            refresh: Notify::new(),
+            freed: pool.freed(),
+            alert,
+            pool: Arc::downgrade(pool),
+        }
+    }
+
+    fn try_enter(&self) -> bool {
+        if self.draining.load(Ordering::Relaxed) {
+            return false;
+        }
+        let limit = self.limit.load(Ordering::Relaxed);
+        let one_more = |carried| (carried < limit).then_some(carried + 1);
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn leave(&self) {
+        self.touched.store(true, Ordering::Relaxed);
+        self.finished.store(true, Ordering::Release);
+        let before = self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        // Only a full connection can have kept somebody waiting for a higher limit.
+        if before >= self.limit.load(Ordering::Relaxed) {
+            self.refresh.notify_one();
+        }
+        self.freed.notify_one();
+    }
+
+    fn set_limit(&self, limit: usize) {
+        let before = self.limit.swap(limit, Ordering::Relaxed);
+        if limit > before {
+            self.warm.store(true, Ordering::Relaxed);
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// After the first request ended, its limit counts even when it never moved.
+    fn settle(&self) {
+        if self.finished.load(Ordering::Acquire) && !self.warm.swap(true, Ordering::Relaxed) {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Whether nothing has happened since the last call.
+    fn take_quiet(&self) -> bool {
+        let touched = self.touched.swap(false, Ordering::Relaxed);
+        !touched && self.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    fn leave_pool(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.remove(self);
+        }
+    }
+
+    /// A connection that ended before the peer answered anything is a failure to connect, and
+    /// whoever waits for it must hear of it.
+    fn ended(&self, error: Option<hyper::Error>) {
+        if let Some(pool) = self.pool.upgrade()
+            && !self.answered.load(Ordering::Relaxed)
+        {
+            pool.failed(match (self.alert.get(), error) {
+                (Some(alert), _) => TransportError::Handshake(alert.clone()),
+                (None, Some(error)) => TransportError::NotSent(format!("closed at once: {error}")),
+                (None, None) => TransportError::NotSent("closed at once".to_owned()),
+            });
+        }
+        self.leave_pool();
+    }
+
+    /// Drives the connection to its end, following the peer's limit, and takes it out of the pool
+    /// when it is old, idle or over.
+    async fn drive<C, L>(&self, mut connection: C, age: Duration, idle: Duration, limit: L)
+    where
+        C: Future<Output = hyper::Result<()>> + Unpin,
+        L: Fn(&C) -> Option<usize>,
+    {
+        // Half the time-out at a time: two quiet ticks in a row are at least one time-out.
+        let tick = (idle / 2).max(Duration::from_millis(1));
+        let mut old = pin!(tokio::time::sleep(age));
+        let mut quiet = pin!(tokio::time::sleep(tick));
+        let (mut in_pool, mut quiet_ticks) = (true, 0);
+        loop {
+            let progress = poll_fn(|cx| {
+                let polled = Pin::new(&mut connection).poll(cx);
+                if let Some(limit) = limit(&connection) {
+                    self.set_limit(limit);
+                }
+                polled
+            });
+            tokio::select! {
+                biased;
+                ended = progress => return self.ended(ended.err()),
+                // Polling `progress` again reads the limit.
+                () = self.refresh.notified() => self.settle(),
+                () = &mut old, if in_pool => in_pool = false,
+                () = &mut quiet, if in_pool => {
+                    quiet_ticks = if self.take_quiet() { quiet_ticks + 1 } else { 0 };
+                    quiet.as_mut().reset(Instant::now() + tick);
+                    in_pool = quiet_ticks < 2;
+                }
+            }
+            if !in_pool && !self.draining.load(Ordering::Relaxed) {
+                self.leave_pool();
+            }
+        }
+    }
+}
+
+/// hyper's side of the connection.
+pub enum Sender {
+    /// Shared by all requests.
+    Http2(http2::SendRequest<Body>),
+    /// Taken by one request and put back when its answer was read to the end.
+    Http1(Mutex<Option<http1::SendRequest<Body>>>),
+}
+
+/// One open connection.
+pub struct Connection {
+    /// hyper's side.
+    pub(crate) sender: Sender,
+    life: Arc<Life>,
+}
+
+impl Connection {
+    /// Room for one more request, or `None`.
+    pub fn try_acquire(self: &Arc<Self>) -> Option<Slot> {
+        if self.is_closed() || !self.life.try_enter() {
+            return None;
+        }
+        Some(Slot { connection: self.clone() })
+    }
+
+    /// Whether the peer's limit on streams is known; until then no second connection is opened.
+    pub fn is_warm(&self) -> bool {
+        self.life.warm.load(Ordering::Relaxed)
+    }
+
+    /// Whether it speaks HTTP/1.1, one request at a time.
+    pub fn is_http1(&self) -> bool {
+        matches!(self.sender, Sender::Http1(_))
+    }
+
+    /// Takes it out of the pool at once; requests in flight go on.
+    pub fn leave_pool(&self) {
+        self.life.leave_pool();
+    }
+
+    /// Notes that the peer has answered: whatever ends it now is no failure to connect.
+    pub fn answered(&self) {
+        if !self.life.answered.load(Ordering::Relaxed) {
+            self.life.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The peer's refusal of our certificate, when there was one.
+    pub fn refusal(&self) -> Option<&String> {
+        self.life.alert.get()
+    }
+
+    /// Whether this connection lives that life.
+    pub fn lives(&self, life: &Life) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.life), life)
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http2(sender) => sender.is_closed(),
+            Sender::Http1(_) => false,
+        }
+    }
+}
+
+/// The right to send one request on a connection; given back when dropped.
+pub struct Slot {
+    /// The connection.
+    pub(crate) connection: Arc<Connection>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Sender::Http1(sender) = &self.connection.sender
+            && sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        {
+            // The answer was not read to the end: the next one would be its rest.
+            self.connection.leave_pool();
+        }
+        self.connection.life.leave();
+    }
+}
+
+/// Begins HTTP on a fresh stream and starts the task that drives it.
+///
+/// # Errors
+///
+/// [`TransportError::NotSent`] when the stream breaks before HTTP began.
+pub async fn begin(
+    connected: Connected,
+    config: &TransportConfig,
+    pool: &Arc<Pool>,
+) -> Result<Arc<Connection>, TransportError> {
+    let Connected { stream, http2, alert } = connected;
+    let life = Arc::new(Life::new(http2, alert, pool));
+    let io = TokioIo::new(stream);
+    let sender = match http2 {
+        true => begin_http2(io, config, life.clone()).await,
+        false => begin_http1(io, config, life.clone()).await,
+    };
+    let sender = sender.map_err(|why| TransportError::NotSent(format!("http: {why}")))?;
+    Ok(Arc::new(Connection { sender, life }))
+}
+
+async fn begin_http2(
+    io: TokioIo<Stream>,
+    config: &TransportConfig,
+    life: Arc<Life>,
+) -> hyper::Result<Sender> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .keep_alive_interval(config.ping_interval)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(false);
+    let (sender, connection) = builder.handshake(io).await?;
+    let (age, idle) = (ended_early(config.max_age), config.idle_timeout);
+    let streams_max = config.streams_per_connection_max.max(1);
+    tokio::spawn(async move {
+        let limit = |connection: &http2::Connection<_, _, _>| {
+            Some(connection.current_max_send_streams().clamp(1, streams_max))
+        };
+        life.drive(connection, age, idle, limit).await;
+    });
+    Ok(Sender::Http2(sender))
+}
+
+async fn begin_http1(
+    io: TokioIo<Stream>,
+    config: &TransportConfig,
+    life: Arc<Life>,
+) -> hyper::Result<Sender> {
+    let (sender, connection) = http1::handshake(io).await?;
+    let (age, idle) = (ended_early(config.max_age), config.idle_timeout.min(IDLE_HTTP1_MAX));
+    tokio::spawn(async move { life.drive(connection, age, idle, |_| None).await });
+    Ok(Sender::Http1(Mutex::new(Some(sender))))
+}
+
+/// `age` less up to a tenth, at random.
+fn ended_early(age: Duration) -> Duration {
+    age - (age / 1_000) * fastrand::u32(0..100)
+}
