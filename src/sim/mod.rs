@@ -9,10 +9,32 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
+use crate::model::certificate::Environment;
 use crate::model::time::UnixMs;
 use crate::sim::phones::Phones;
 
+pub mod apns;
+pub mod body;
+pub mod ca;
+pub mod control;
+pub mod faults;
+pub mod fcm;
+pub mod listener;
 pub mod phones;
+pub mod server;
+pub mod window;
+
+/// Every simulated vendor with fresh throw-away credentials, ready for
+/// [`SimServer::start`](crate::sim::server::SimServer::start).
+pub fn all() -> Vec<std::sync::Arc<dyn Simulator>> {
+    let production = apns::Apns::production();
+    let sandbox = production.sandbox();
+    vec![
+        std::sync::Arc::new(production),
+        std::sync::Arc::new(sandbox),
+        std::sync::Arc::new(fcm::Fcm::new()),
+    ]
+}
 
 /// One request as a vendor's server sees it.
 #[derive(Clone, Debug)]
@@ -77,6 +99,22 @@ pub trait Simulator: Send + Sync + 'static {
     /// Credentials that this simulator accepts, in the form of the upload API's `credential`
     /// object, with the `options` they need; the first is the usual one.
     fn credentials(&self) -> Vec<SimCredential>;
+
+    /// Which of the vendor's worlds this is. A sandbox listens beside its production twin, under
+    /// the name `<vendor>_sandbox`, and shares its phones.
+    fn environment(&self) -> Environment {
+        Environment::Production
+    }
+
+    /// How many streams a fresh HTTP/2 connection may open until its first accepted request;
+    /// `None` where the vendor does not hold a connection back. `Some` also means that the vendor
+    /// speaks HTTP/2 and nothing else.
+    fn opening_streams(&self) -> Option<u32> {
+        None
+    }
+
+    /// A connection is gone: what was remembered for it may be forgotten.
+    fn connection_closed(&self, _connection: u64) {}
 }
 
 /// A credential that works here.

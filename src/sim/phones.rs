@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,49 +52,84 @@ pub struct Shown {
 
 #[derive(Default)]
 struct Inner {
-    tokens: HashMap<(String, String), TokenLife>,
+    tokens: HashMap<String, HashMap<String, TokenLife>>,
     shown: VecDeque<Shown>,
     rung: HashMap<String, u64>,
     requests: HashMap<String, u64>,
     rejected: HashMap<String, u64>,
 }
 
+/// Adds one without allocating for a vendor that is known already.
+fn count(counts: &mut HashMap<String, u64>, vendor: &str) {
+    match counts.get_mut(vendor) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(vendor.to_owned(), 1);
+        }
+    }
+}
+
 /// All phones of all vendors. A token that nobody spoke of lives.
 #[derive(Default)]
-pub struct Phones(Mutex<Inner>);
+pub struct Phones {
+    inner: Mutex<Inner>,
+    counts_only: AtomicBool,
+}
 
 impl Phones {
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether notifications are remembered; when not, they are only counted.
+    pub fn recording(&self) -> bool {
+        !self.counts_only.load(Ordering::Relaxed)
+    }
+
+    /// Switches remembering on (the start) or off, for load runs.
+    pub fn set_recording(&self, on: bool) {
+        self.counts_only.store(!on, Ordering::Relaxed);
     }
 
     /// Whether a token lives.
     pub fn life(&self, vendor: &str, token: &str) -> TokenLife {
-        let key = (vendor.to_owned(), token.to_owned());
-        self.inner().tokens.get(&key).copied().unwrap_or_default()
+        let inner = self.inner();
+        let known = inner.tokens.get(vendor).and_then(|tokens| tokens.get(token));
+        known.copied().unwrap_or_default()
     }
 
     /// Declares a token live or dead.
     pub fn set_life(&self, vendor: &str, token: &str, life: TokenLife) {
-        self.inner().tokens.insert((vendor.to_owned(), token.to_owned()), life);
+        let mut inner = self.inner();
+        inner.tokens.entry(vendor.to_owned()).or_default().insert(token.to_owned(), life);
     }
 
     /// A phone receives a notification.
     pub fn show(&self, shown: Shown) {
+        let recording = self.recording();
         let mut inner = self.inner();
-        *inner.rung.entry(shown.vendor.clone()).or_default() += 1;
+        count(&mut inner.rung, &shown.vendor);
+        if !recording {
+            return;
+        }
         if inner.shown.len() == SHOWN_MAX {
             inner.shown.pop_front();
         }
         inner.shown.push_back(shown);
     }
 
-    /// Counts one request of a vendor's send API, and whether it was refused whole.
+    /// A phone receives a notification that nobody wants remembered: counts it.
+    pub fn ring(&self, vendor: &str) {
+        count(&mut self.inner().rung, vendor);
+    }
+
+    /// Counts one request of a vendor's send API, and whether it was refused whole. Called by the
+    /// simulator; for requests that a fault answered in its place, by the server.
     pub fn count_request(&self, vendor: &str, rejected: bool) {
         let mut inner = self.inner();
-        *inner.requests.entry(vendor.to_owned()).or_default() += 1;
+        count(&mut inner.requests, vendor);
         if rejected {
-            *inner.rejected.entry(vendor.to_owned()).or_default() += 1;
+            count(&mut inner.rejected, vendor);
         }
     }
 

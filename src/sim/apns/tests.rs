@@ -1,0 +1,438 @@
+//! One wrong request for every check, one good request for every kind.
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use http::{HeaderName, Method};
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm,
+};
+
+use super::*;
+use crate::sim::apns::accounts::{
+    BUNDLE_ID, FOREIGN_KEY_ID, FOREIGN_TEAM_ID, KEY_ID, Key, SANDBOX_KEY_ID, SECOND_KEY_ID, TEAM_ID,
+};
+use crate::sim::ca::{Ca, ClientCertificate};
+
+const NOW: u64 = 1_790_000_000;
+const TOKEN: &str = "00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff";
+const PAYLOAD: &[u8] = br#"{"aps":{"alert":{"title":"Mina","subtitle":"s","body":"hi"},"badge":3},
+    "ext":"{\"room\":1}"}"#;
+
+fn sign(key: &Key, head: &str, claims: &str, algorithm: &'static EcdsaSigningAlgorithm) -> String {
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let signed = format!("{}.{}", encode(head), encode(claims));
+    let random = SystemRandom::new();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, &key.pkcs8(), &random).unwrap();
+    let signature = pair.sign(&random, signed.as_bytes()).unwrap();
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+struct Bench {
+    apns: Apns,
+    phones: Phones,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench { apns: Apns::production(), phones: Phones::default() }
+    }
+
+    fn jwt(&self, key_id: &str, team_id: &str, iat: u64) -> String {
+        let head = format!(r#"{{"alg":"ES256","kid":"{key_id}"}}"#);
+        let claims = format!(r#"{{"iss":"{team_id}","iat":{iat}}}"#);
+        let key = self.apns.accounts().key(key_id).unwrap();
+        sign(key, &head, &claims, &ECDSA_P256_SHA256_FIXED_SIGNING)
+    }
+
+    fn good(&self) -> SimRequest {
+        let mut headers = HeaderMap::new();
+        let bearer = format!("bearer {}", self.jwt(KEY_ID, TEAM_ID, NOW));
+        headers.insert("authorization", bearer.parse().unwrap());
+        headers.insert("apns-topic", HeaderValue::from_static(BUNDLE_ID));
+        SimRequest {
+            method: Method::POST,
+            path: format!("{DEVICE_PATH}{TOKEN}"),
+            query: String::new(),
+            headers,
+            body: Bytes::from_static(PAYLOAD),
+            connection: 1,
+            client_certificate: None,
+            now: UnixMs::from_secs(NOW),
+        }
+    }
+
+    fn with(&self, headers: &[(&'static str, &str)]) -> SimRequest {
+        let mut request = self.good();
+        for (name, value) in headers {
+            request.headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        request
+    }
+
+    fn ask(&self, request: &SimRequest) -> (u16, String) {
+        let reply = self.apns.answer(request, &self.phones);
+        assert!(reply.headers.contains_key("apns-id"));
+        if reply.body.is_empty() {
+            return (reply.status.as_u16(), String::new());
+        }
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        (reply.status.as_u16(), body["reason"].as_str().unwrap().to_owned())
+    }
+
+    #[track_caller]
+    fn refuses(&self, request: &SimRequest, status: u16, reason: &str) {
+        assert_eq!(self.ask(request), (status, reason.to_owned()));
+        assert_eq!(self.phones.rung(VENDOR), 0, "no phone rings");
+    }
+
+    #[track_caller]
+    fn accepts(&self, request: &SimRequest) {
+        assert_eq!(self.ask(request), (200, String::new()));
+    }
+}
+
+#[test]
+fn a_good_push_rings_and_shows_what_was_sent() {
+    let bench = Bench::new();
+    let id = "0a0a0a0a-1111-2222-3333-444444444444";
+    let request = bench.with(&[("apns-id", id), ("apns-collapse-id", "c1")]);
+    let reply = bench.apns.answer(&request, &bench.phones);
+    assert_eq!((reply.status.as_u16(), reply.body.len()), (200, 0));
+    assert_eq!(reply.headers["apns-id"], id);
+    assert!(!reply.headers.contains_key("apns-unique-id"));
+    let shown = bench.phones.shown(Some(VENDOR), Some(TOKEN)).remove(0);
+    assert_eq!((shown.title.as_str(), shown.body.as_str()), ("Mina", "hi"));
+    assert_eq!(shown.ext.as_deref(), Some(r#"{"room":1}"#));
+    assert_eq!(shown.push_id.as_deref(), Some(id));
+    assert_eq!(shown.replaces.as_deref(), Some("c1"));
+    assert_eq!((&shown.raw["badge"], &shown.raw["subtitle"]), (&json!(3), &json!("s")));
+    assert!(shown.raw["headers"].get("authorization").is_none(), "no secrets");
+    assert_eq!((bench.phones.requests(VENDOR), bench.phones.rejected(VENDOR)), (1, 0));
+}
+
+#[test]
+fn every_push_type_has_its_topic() {
+    let bench = Bench::new();
+    let kinds = [
+        ("alert", "", "10", r#"{"aps":{"alert":"x"}}"#),
+        ("background", "", "5", r#"{"aps":{"content-available":1}}"#),
+        ("voip", ".voip", "10", r#"{"aps":{}}"#),
+        ("complication", ".complication", "10", r#"{"aps":{}}"#),
+        ("fileprovider", ".pushkit.fileprovider", "10", r#"{"container-identifier":"a"}"#),
+        ("location", ".location-query", "10", r#"{"aps":{}}"#),
+        (
+            "liveactivity",
+            ".push-type.liveactivity",
+            "10",
+            r#"{"aps":{"event":"update","timestamp":1,"content-state":{}}}"#,
+        ),
+        ("pushtotalk", ".voip-ptt", "10", r#"{"aps":{}}"#),
+        ("widgets", ".push-type.widgets", "5", r#"{"aps":{"content-changed":true}}"#),
+        ("controls", ".push-type.controls", "5", r#"{"aps":{"content-changed":true}}"#),
+        ("mdm", "", "10", r#"{"mdm":"magic"}"#),
+    ];
+    for (push_type, suffix, priority, payload) in kinds {
+        let topic = format!("{BUNDLE_ID}{suffix}");
+        let mut request = bench.with(&[
+            ("apns-push-type", push_type),
+            ("apns-topic", &topic),
+            ("apns-priority", priority),
+        ]);
+        request.body = Bytes::copy_from_slice(payload.as_bytes());
+        bench.accepts(&request);
+        let wrong = if suffix.is_empty() { format!("{topic}.voip") } else { BUNDLE_ID.to_owned() };
+        request.headers.insert("apns-topic", wrong.parse().unwrap());
+        assert_eq!(bench.ask(&request), (400, "BadTopic".to_owned()), "{push_type}");
+    }
+}
+
+#[test]
+fn malformed_headers_are_refused_with_apples_reasons() {
+    let bench = Bench::new();
+    let long = "x".repeat(65);
+    for (name, value, reason) in [
+        ("apns-id", "not-a-uuid", "BadMessageId"),
+        ("apns-topic", "", "MissingTopic"),
+        ("apns-topic", "no topic", "BadTopic"),
+        ("apns-collapse-id", long.as_str(), "BadCollapseId"),
+        ("apns-priority", "7", "BadPriority"),
+        ("apns-expiration", "soon", "BadExpirationDate"),
+        ("apns-expiration", "1.5", "BadExpirationDate"),
+        ("apns-expiration", "-1", "BadExpirationDate"),
+        ("apns-push-type", "loud", "InvalidPushType"),
+    ] {
+        bench.refuses(&bench.with(&[(name, value)]), 400, reason);
+    }
+    bench.refuses(&bench.with(&[("apns-push-type", "background")]), 400, "BadPriority");
+    let urgent = bench.with(&[("apns-push-type", "background"), ("apns-priority", "10")]);
+    bench.refuses(&urgent, 400, "BadPriority");
+    let mut twice = bench.with(&[("apns-priority", "5")]);
+    twice.headers.append("apns-priority", HeaderValue::from_static("5"));
+    bench.refuses(&twice, 400, "DuplicateHeaders");
+    let mut topicless = bench.good();
+    topicless.headers.remove("apns-topic");
+    bench.refuses(&topicless, 400, "MissingTopic");
+    bench.accepts(&bench.with(&[("apns-expiration", "0"), ("apns-collapse-id", &long[..64])]));
+}
+
+#[test]
+fn wrong_methods_and_paths_are_refused() {
+    let bench = Bench::new();
+    let get = SimRequest { method: Method::GET, ..bench.good() };
+    bench.refuses(&get, 405, "MethodNotAllowed");
+    for (path, status, reason) in [
+        ("/3/devices/00", 404, "BadPath"),
+        ("/3/device/", 400, "MissingDeviceToken"),
+        ("/3/device/00f", 400, "BadDeviceToken"),
+        ("/3/device/00zz", 400, "BadDeviceToken"),
+    ] {
+        bench.refuses(&SimRequest { path: path.into(), ..bench.good() }, status, reason);
+    }
+    let long = format!("{DEVICE_PATH}{}", "a1".repeat(80));
+    bench.accepts(&SimRequest { path: long, ..bench.good() });
+}
+
+#[test]
+fn a_dead_token_answers_410_with_its_time() {
+    let bench = Bench::new();
+    bench.phones.set_life(VENDOR, TOKEN, TokenLife::Dead { since: UnixMs(1_234) });
+    let reply = bench.apns.answer(&bench.good(), &bench.phones);
+    assert_eq!(reply.status, 410);
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body, json!({"reason": "Unregistered", "timestamp": 1_234}));
+    assert_eq!(reply.headers["content-type"], "application/json");
+    assert_eq!(bench.phones.rejected(VENDOR), 1);
+}
+
+#[test]
+fn a_token_of_another_topic_is_refused() {
+    let bench = Bench::new();
+    bench.apns.bind(TOKEN, "com.example.else");
+    bench.refuses(&bench.good(), 400, "DeviceTokenNotForTopic");
+}
+
+#[test]
+fn provider_tokens_must_be_there_and_true() {
+    let bench = Bench::new();
+    let mut without = bench.good();
+    without.headers.remove("authorization");
+    bench.refuses(&without, 403, "MissingProviderToken");
+    let jwt = bench.jwt(KEY_ID, TEAM_ID, NOW);
+    bench.refuses(
+        &bench.with(&[("authorization", &format!("Bearer {jwt}"))]),
+        403,
+        "MissingProviderToken",
+    );
+    let key = bench.apns.accounts().key(KEY_ID).unwrap();
+    let head = format!(r#"{{"alg":"ES256","kid":"{KEY_ID}"}}"#);
+    let claims = format!(r#"{{"iss":"{TEAM_ID}","iat":{NOW}}}"#);
+    let fixed = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let stranger = Key::generate(KEY_ID, TEAM_ID, BUNDLE_ID, Environment::Production);
+    let unknown_key = head.replace(KEY_ID, "NOBODYSKEY");
+    let wrong_team = claims.replace(TEAM_ID, FOREIGN_TEAM_ID);
+    let text_iat = claims.replace(&NOW.to_string(), &format!("\"{NOW}\""));
+    let future = claims.replace(&NOW.to_string(), &(NOW + 60).to_string());
+    for (what, jwt) in [
+        ("no token", "x.y".to_owned()),
+        ("cut", jwt[..jwt.len() - 4].to_owned()),
+        ("signed by a stranger", sign(&stranger, &head, &claims, fixed)),
+        ("unknown key", sign(key, &unknown_key, &claims, fixed)),
+        ("other algorithm", sign(key, &head.replace("ES256", "ES384"), &claims, fixed)),
+        ("wrong team", sign(key, &head, &wrong_team, fixed)),
+        ("iat as text", sign(key, &head, &text_iat, fixed)),
+        ("iat in the future", sign(key, &head, &future, fixed)),
+        ("ASN.1 signature", sign(key, &head, &claims, &ECDSA_P256_SHA256_ASN1_SIGNING)),
+        ("padded", format!("{jwt}==")),
+    ] {
+        let request = bench.with(&[("authorization", &format!("bearer {jwt}"))]);
+        assert_eq!(bench.ask(&request), (403, "InvalidProviderToken".to_owned()), "{what}");
+    }
+    let old = bench.jwt(KEY_ID, TEAM_ID, NOW - 3_601);
+    bench.refuses(
+        &bench.with(&[("authorization", &format!("bearer {old}"))]),
+        403,
+        "ExpiredProviderToken",
+    );
+    bench.accepts(&bench.good());
+}
+
+#[test]
+fn a_token_grows_old_on_its_connection() {
+    let bench = Bench::new();
+    let request = bench.good();
+    bench.accepts(&request);
+    bench.accepts(&SimRequest { now: UnixMs::from_secs(NOW + 3_600), ..request.clone() });
+    let late = SimRequest { now: UnixMs::from_secs(NOW + 3_601), ..request };
+    assert_eq!(bench.ask(&late), (403, "ExpiredProviderToken".to_owned()));
+}
+
+#[test]
+fn the_lenient_simulator_takes_what_other_clients_send() {
+    let bench = Bench { apns: Apns::production().lenient(), phones: Phones::default() };
+    let key = bench.apns.accounts().key(KEY_ID).unwrap();
+    let head = format!(r#"{{"typ":"JWT","alg":"ES256","kid":"{KEY_ID}"}}"#);
+    let claims = format!(r#"{{"iss":"{TEAM_ID}","iat":{NOW}}}"#);
+    let asn1 = sign(key, &head, &claims, &ECDSA_P256_SHA256_ASN1_SIGNING);
+    bench.accepts(&bench.with(&[("authorization", &format!("Bearer {asn1}"))]));
+    // Padded standard base64, as a2 writes it.
+    let signed = format!("{}.{}", BASE64_STANDARD.encode(&head), BASE64_STANDARD.encode(&claims));
+    let random = SystemRandom::new();
+    let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, &key.pkcs8(), &random).unwrap();
+    let signature = pair.sign(&random, signed.as_bytes()).unwrap();
+    let padded = format!("{signed}.{}", BASE64_STANDARD.encode(signature));
+    let mut request = bench.with(&[("authorization", &format!("Bearer {padded}"))]);
+    request.connection = 2;
+    bench.accepts(&request);
+}
+
+#[test]
+fn a_connection_belongs_to_one_team_and_key() {
+    let bench = Bench::new();
+    bench.accepts(&bench.good());
+    let foreign = bench.jwt(FOREIGN_KEY_ID, FOREIGN_TEAM_ID, NOW);
+    let request = bench.with(&[
+        ("authorization", &format!("bearer {foreign}")),
+        ("apns-topic", "com.example.other"),
+    ]);
+    assert_eq!(bench.ask(&request), (403, "InvalidProviderToken".to_owned()));
+    bench.accepts(&SimRequest { connection: 2, ..request });
+    let second = format!("bearer {}", bench.jwt(SECOND_KEY_ID, TEAM_ID, NOW));
+    let request = bench.with(&[("authorization", &second)]);
+    assert_eq!(bench.ask(&request), (403, "UnrelatedKeyIdInToken".to_owned()));
+    bench.apns.connection_closed(1);
+    bench.accepts(&request);
+}
+
+#[test]
+fn a_key_stays_in_its_world_and_with_its_topics() {
+    let bench = Bench::new();
+    let sandbox = format!("bearer {}", bench.jwt(SANDBOX_KEY_ID, TEAM_ID, NOW));
+    let request = bench.with(&[("authorization", &sandbox)]);
+    bench.refuses(&request, 403, "BadEnvironmentKeyInToken");
+    bench.refuses(&bench.with(&[("apns-topic", "com.example.other")]), 403, "InvalidProviderToken");
+    let twin = Bench { apns: bench.apns.sandbox(), phones: Phones::default() };
+    let reply = twin.apns.answer(&request, &twin.phones);
+    assert_eq!(reply.status, 200);
+    assert!(reply.headers.contains_key("apns-unique-id"));
+    twin.apns.connection_closed(1);
+    assert_eq!(twin.ask(&bench.good()), (403, "BadEnvironmentKeyInToken".to_owned()));
+}
+
+#[test]
+fn tokens_must_not_be_renewed_too_often() {
+    let bench = Bench::new();
+    let at = |iat: u64, connection: u64| {
+        let jwt = bench.jwt(KEY_ID, TEAM_ID, iat);
+        let mut request = bench.with(&[("authorization", &format!("bearer {jwt}"))]);
+        request.now = UnixMs::from_secs(NOW + 1_300);
+        request.connection = connection;
+        request
+    };
+    let first = at(NOW, 1);
+    bench.accepts(&first);
+    let refused = (429, "TooManyProviderTokenUpdates".to_owned());
+    assert_eq!(bench.ask(&at(NOW + 1_199, 1)), refused);
+    bench.accepts(&first);
+    bench.accepts(&at(NOW + 1_199, 2));
+    bench.accepts(&at(NOW + 1_200, 1));
+    // A request signed before the renewal may still be on its way.
+    bench.accepts(&first);
+}
+
+#[test]
+fn payloads_are_measured_and_read() {
+    let bench = Bench::new();
+    let with = |body: &str| {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        SimRequest { body, ..bench.good() }
+    };
+    let sized = |size: usize| {
+        let frame = r#"{"aps":{"alert":""}}"#;
+        frame.replace(r#""""#, &format!("\"{}\"", "x".repeat(size - frame.len())))
+    };
+    bench.refuses(&with(""), 400, "PayloadEmpty");
+    bench.refuses(&with(&sized(4_097)), 413, "PayloadTooLarge");
+    for payload in [
+        "not json",
+        "[]",
+        r#"{"a":1}"#,
+        r#"{"aps":[]}"#,
+        r#"{"aps":{}}"#,
+        r#"{"aps":{"badge":"3"}}"#,
+        r#"{"aps":{"alert":7}}"#,
+        r#"{"aps":{"alert":{"title":7}}}"#,
+        r#"{"aps":{"alert":"x","interruption-level":"loud"}}"#,
+    ] {
+        bench.refuses(&with(payload), 400, "SimulatorBadPayload");
+    }
+    bench.accepts(&with(&sized(4_096)));
+    let mut call = with(&sized(5_120));
+    call.headers.insert("apns-push-type", HeaderValue::from_static("voip"));
+    call.headers.insert("apns-topic", format!("{BUNDLE_ID}.voip").parse().unwrap());
+    bench.accepts(&call);
+    call.body = Bytes::from(sized(5_121));
+    assert_eq!(bench.ask(&call), (413, "PayloadTooLarge".to_owned()));
+}
+
+#[test]
+fn a_client_certificate_stands_for_its_app() {
+    let bench = Bench::new();
+    let certified = |environment, topic: Option<&str>, connection| {
+        let wanted = ClientCertificate {
+            bundle_id: BUNDLE_ID,
+            environments: &[environment],
+            not_after: (2096, 1, 1),
+        };
+        let issued = Ca::of_this_process().issue_client(&wanted).unwrap();
+        let mut request = bench.good();
+        request.headers.remove("authorization");
+        request.headers.remove("apns-topic");
+        if let Some(topic) = topic {
+            request.headers.insert("apns-topic", topic.parse().unwrap());
+        }
+        request.client_certificate = Some(Bytes::copy_from_slice(&issued.chain[0]));
+        request.connection = connection;
+        request
+    };
+    let production = Environment::Production;
+    let sandbox = certified(Environment::Sandbox, Some(BUNDLE_ID), 10);
+    bench.refuses(&sandbox, 403, "BadCertificateEnvironment");
+    bench.refuses(&certified(production, Some("com.example.other"), 11), 400, "BadTopic");
+    let location = format!("{BUNDLE_ID}.location-query");
+    let mut request = certified(production, Some(&location), 12);
+    request.headers.insert("apns-push-type", HeaderValue::from_static("location"));
+    bench.refuses(&request, 400, "BadTopic");
+    let mut request = certified(production, None, 13);
+    request.client_certificate = Some(Bytes::from_static(b"no certificate"));
+    bench.refuses(&request, 403, "BadCertificate");
+    bench.accepts(&certified(production, None, 14));
+    bench.accepts(&certified(production, Some(BUNDLE_ID), 15));
+    let mut call = certified(production, Some(&format!("{BUNDLE_ID}.voip")), 16);
+    call.headers.insert("apns-push-type", HeaderValue::from_static("voip"));
+    bench.accepts(&call);
+}
+
+#[test]
+fn the_credentials_handed_out_are_complete() {
+    let bench = Bench::new();
+    let listed = bench.apns.credentials();
+    let names: Vec<&str> = listed.iter().map(|credential| credential.name).collect();
+    assert_eq!(names, ["p8", "p12"]);
+    let p8 = &listed[0].credential;
+    assert_eq!((&p8["key_id"], &p8["team_id"]), (&json!(KEY_ID), &json!(TEAM_ID)));
+    assert!(p8["key"].as_str().unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
+    assert!(BASE64_STANDARD.decode(listed[1].credential["data"].as_str().unwrap()).is_ok());
+    assert_eq!(bench.apns.sandbox().credentials()[0].credential["key_id"], SANDBOX_KEY_ID);
+}
+
+#[test]
+fn without_recording_phones_only_count() {
+    let bench = Bench::new();
+    bench.phones.set_recording(false);
+    bench.accepts(&bench.good());
+    assert_eq!(bench.phones.rung(VENDOR), 1);
+    assert!(bench.phones.shown(None, None).is_empty());
+}

@@ -1,0 +1,327 @@
+//! One vendor's port: TLS, HTTP/2 and HTTP/1.1, and the way of a request through fault rules and
+//! simulator.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::sim::body::SimBody;
+use crate::sim::faults::{Action, Canned, Faults};
+use crate::sim::phones::Phones;
+use crate::sim::window::{STREAMS_OPEN, Window, Windowed};
+use crate::sim::{SimReply, SimRequest, Simulator};
+
+/// Largest request body read; no vendor takes more.
+pub const BODY_MAX: usize = 1 << 20;
+/// Longest wait for a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// What all ports of a server share.
+pub struct Shared {
+    /// Phones.
+    pub phones: Arc<Phones>,
+    /// Fault rules.
+    pub faults: Arc<Faults>,
+    /// Time.
+    pub clock: Clock,
+    /// Last connection number given.
+    pub connections: AtomicU64,
+    /// Cancelled when the server begins to leave: no new connections, running ones finish.
+    pub leaving: CancellationToken,
+    /// Cancelled when connections that have not finished are cut.
+    pub cut: CancellationToken,
+    /// All tasks of the server.
+    pub tasks: TaskTracker,
+}
+
+/// One vendor's port.
+pub struct Port {
+    /// Its name: the vendor, or `<vendor>_sandbox`.
+    pub name: String,
+    /// Who answers.
+    pub simulator: Arc<dyn Simulator>,
+    /// Path of the sign-in endpoint on this port, if the vendor has one.
+    pub token_path: Option<&'static str>,
+    /// TLS.
+    pub tls: TlsAcceptor,
+    /// Whether a refusal narrows the stream window again (vendors-apns-fcm.md, A.10).
+    pub refusals_narrow: bool,
+    /// What it shares with the other ports.
+    pub shared: Arc<Shared>,
+}
+
+/// One client's connection.
+struct Connection {
+    port: Arc<Port>,
+    id: u64,
+    client_certificate: Option<Bytes>,
+    window: Option<Arc<Window>>,
+    goaway: CancellationToken,
+    reset: CancellationToken,
+}
+
+/// A TCP stream that can be closed with a reset instead of an orderly end.
+struct Socket {
+    tcp: TcpStream,
+    reset: Arc<AtomicBool>,
+}
+
+impl Port {
+    /// Accepts connections until the server leaves.
+    pub async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.shared.leaving.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            // An error here is the client's (gone before it was accepted) or a shortage of file
+            // handles that ends when others close.
+            let Ok((tcp, _)) = accepted else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let port = Arc::clone(&self);
+            self.shared.tasks.spawn(port.serve(tcp));
+        }
+    }
+
+    async fn serve(self: Arc<Self>, tcp: TcpStream) {
+        let _ = tcp.set_nodelay(true);
+        let reset = Arc::new(AtomicBool::new(false));
+        let socket = Socket { tcp, reset: Arc::clone(&reset) };
+        let handshake = tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(socket));
+        let Ok(Ok(tls)) = handshake.await else { return };
+        let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = tls.get_ref().1;
+        let leaf = session.peer_certificates().and_then(<[_]>::first);
+        let opening_streams = self.simulator.opening_streams();
+        let connection = Arc::new(Connection {
+            id,
+            client_certificate: leaf.map(|leaf| Bytes::copy_from_slice(leaf)),
+            window: opening_streams.map(Window::new),
+            goaway: CancellationToken::new(),
+            reset: CancellationToken::new(),
+            port: Arc::clone(&self),
+        });
+        let http2 = opening_streams.is_some() || session.alpn_protocol() == Some(b"h2");
+        if http2 {
+            connection.serve_http2(tls).await;
+        } else {
+            connection.serve_http1(tls).await;
+        }
+        // The socket is closed when hyper lets go of it, and reset if the flag is up by then.
+        if connection.reset.is_cancelled() {
+            reset.store(true, Ordering::Release);
+        }
+        self.simulator.connection_closed(id);
+    }
+}
+
+impl Connection {
+    async fn serve_http2(self: &Arc<Self>, tls: TlsStream<Socket>) {
+        let flag = Arc::clone(&tls.get_ref().0.reset);
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_OPEN);
+        // Request heads are small, bodies at most a few kilobytes.
+        builder.max_header_list_size(16 * 1024);
+        let this = Arc::clone(self);
+        let service = service_fn(move |request| Arc::clone(&this).handle(request));
+        match &self.window {
+            Some(window) => {
+                let io = TokioIo::new(Windowed::new(tls, Arc::clone(window)));
+                let serving = builder.serve_connection(io, service);
+                self.drive(serving, |serving| serving.graceful_shutdown(), &flag).await;
+            }
+            None => {
+                let serving = builder.serve_connection(TokioIo::new(tls), service);
+                self.drive(serving, |serving| serving.graceful_shutdown(), &flag).await;
+            }
+        }
+    }
+
+    async fn serve_http1(self: &Arc<Self>, tls: TlsStream<Socket>) {
+        let flag = Arc::clone(&tls.get_ref().0.reset);
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new());
+        let this = Arc::clone(self);
+        let service = service_fn(move |request| Arc::clone(&this).handle(request));
+        let serving = builder.serve_connection(TokioIo::new(tls), service);
+        self.drive(serving, |serving| serving.graceful_shutdown(), &flag).await;
+    }
+
+    /// Runs a connection to its end, and obeys the orders of fault rules and server.
+    async fn drive<C>(&self, serving: C, finish: impl Fn(Pin<&mut C>), reset: &AtomicBool)
+    where
+        C: Future<Output = Result<(), hyper::Error>>,
+    {
+        let mut serving = pin!(serving);
+        let mut finishing = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.reset.cancelled() => {
+                    reset.store(true, Ordering::Release);
+                    return;
+                }
+                () = self.port.shared.cut.cancelled() => return,
+                // How a connection ends is the client's business.
+                _ = serving.as_mut() => return,
+                () = self.goaway.cancelled(), if !finishing => finishing = true,
+                () = self.port.shared.leaving.cancelled(), if !finishing => finishing = true,
+            }
+            finish(serving.as_mut());
+        }
+    }
+
+    async fn handle(
+        self: Arc<Self>,
+        request: hyper::Request<Incoming>,
+    ) -> Result<Response<SimBody>, Infallible> {
+        let (head, body) = request.into_parts();
+        let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
+            return Ok(response(SimReply::empty(StatusCode::PAYLOAD_TOO_LARGE), None));
+        };
+        let mut headers = head.headers;
+        if let Some(authority) = head.uri.authority()
+            && let Ok(host) = HeaderValue::try_from(authority.as_str())
+        {
+            headers.entry(header::HOST).or_insert(host);
+        }
+        let request = SimRequest {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers,
+            body: body.to_bytes(),
+            connection: self.id,
+            client_certificate: self.client_certificate.clone(),
+            now: self.port.shared.clock.now(),
+        };
+        match self.port.shared.faults.decide(&self.port.name, &request) {
+            Some(action) => Ok(self.answer_with_fault(request, &action).await),
+            None => Ok(response(self.answer(&request), None)),
+        }
+    }
+
+    fn answer(&self, request: &SimRequest) -> SimReply {
+        let port = &self.port;
+        if !port.simulator.owns(&request.path) {
+            return SimReply::empty(StatusCode::NOT_FOUND);
+        }
+        let reply = port.simulator.answer(request, &port.shared.phones);
+        if let Some(window) = &self.window {
+            if reply.status.is_success() {
+                window.set(STREAMS_OPEN);
+            } else if port.refusals_narrow {
+                window.set(port.simulator.opening_streams().unwrap_or(STREAMS_OPEN));
+            }
+        }
+        reply
+    }
+
+    async fn answer_with_fault(
+        &self,
+        mut request: SimRequest,
+        action: &Action,
+    ) -> Response<SimBody> {
+        let shared = &self.port.shared;
+        if !action.delay().is_zero() {
+            tokio::time::sleep(action.delay()).await;
+            request.now = shared.clock.now();
+        }
+        if action.goaway {
+            self.goaway.cancel();
+        }
+        let own = action.reaches_vendor().then(|| self.answer(&request));
+        let sign_in = self.port.token_path == Some(request.path.as_str());
+        if own.is_none() && !sign_in {
+            shared.phones.count_request(self.port.simulator.vendor(), true);
+        }
+        if action.reset_before || action.reset_after {
+            self.reset.cancel();
+            pending::<()>().await;
+        }
+        if action.never_answer {
+            pending::<()>().await;
+        }
+        response(action.reply(own, request.now), action.answer)
+    }
+}
+
+fn response(reply: SimReply, canned: Option<Canned>) -> Response<SimBody> {
+    let body = match canned {
+        Some(Canned::Truncated) => SimBody::truncated(reply.body),
+        _ => SimBody::whole(reply.body),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.reset.load(Ordering::Acquire) {
+            let _ = self.tcp.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, octets)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+}

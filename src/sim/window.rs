@@ -1,0 +1,326 @@
+//! The stream window of a simulated APNs connection.
+//!
+//! APNs lets a fresh connection open one stream, widens the window after the first accepted
+//! request and may narrow it again after a refusal (vendors-apns-fcm.md, A.10). hyper cannot
+//! change `MAX_CONCURRENT_STREAMS` once a connection runs, so [`Windowed`] sits below it and edits
+//! the frames: the number in hyper's own SETTINGS frame, further SETTINGS frames written between
+//! two others, and the acknowledgements of those, which hyper must not see. Not simulated: a
+//! stream opened above the window is served, where Apple would refuse it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Streams of a connection that has proved itself (A.10: 1000 is typical).
+pub const STREAMS_OPEN: u32 = 1_000;
+/// Octets of a frame header (RFC 9113, 4.1).
+const HEADER: usize = 9;
+/// Octets of the client's preface (RFC 9113, 3.4).
+const PREFACE: usize = 24;
+/// Octets of one setting.
+const SETTING: usize = 6;
+/// Frame type SETTINGS.
+const TYPE_SETTINGS: u8 = 4;
+/// Flag ACK of a SETTINGS frame.
+const FLAG_ACK: u8 = 1;
+/// The setting `MAX_CONCURRENT_STREAMS`.
+const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
+/// Octets read at once.
+const READ: usize = 16 * 1024;
+
+/// How many streams the client may have open; shared by the answering side and the socket.
+#[derive(Debug)]
+pub struct Window(AtomicU32);
+
+impl Window {
+    /// A window of so many streams.
+    pub fn new(streams: u32) -> Arc<Self> {
+        Arc::new(Window(AtomicU32::new(streams)))
+    }
+
+    /// Announces another size with the next frame that is written.
+    pub fn set(&self, streams: u32) {
+        self.0.store(streams, Ordering::Release);
+    }
+
+    /// The size wanted now.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Where in a sequence of frames a direction is.
+#[derive(Debug, Default)]
+struct Cursor {
+    header: [u8; HEADER],
+    have: usize,
+    payload: usize,
+}
+
+impl Cursor {
+    fn between_frames(&self) -> bool {
+        self.have == 0 && self.payload == 0
+    }
+
+    /// Octets until the next boundary that can be told from what has been seen.
+    fn until_boundary(&self) -> usize {
+        if self.payload > 0 { self.payload } else { HEADER - self.have }
+    }
+
+    /// Takes one piece of `octets` that lies in a single header or payload; a header that is
+    /// complete is returned.
+    fn step<'a>(&mut self, octets: &'a [u8]) -> (&'a [u8], Option<[u8; HEADER]>) {
+        let piece = &octets[..octets.len().min(self.until_boundary())];
+        if self.payload > 0 {
+            self.payload -= piece.len();
+            return (piece, None);
+        }
+        self.header[self.have..self.have + piece.len()].copy_from_slice(piece);
+        self.have += piece.len();
+        if self.have < HEADER {
+            return (piece, None);
+        }
+        self.have = 0;
+        self.payload = payload_length(&self.header);
+        (piece, Some(self.header))
+    }
+
+    fn advance(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            let (piece, _) = self.step(octets);
+            octets = &octets[piece.len()..];
+        }
+    }
+}
+
+fn payload_length(header: &[u8]) -> usize {
+    usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2])
+}
+
+/// A socket whose HTTP/2 SETTINGS follow a [`Window`].
+pub struct Windowed<S> {
+    socket: S,
+    window: Arc<Window>,
+    announced: u32,
+    /// hyper's first frame, while it is being gathered.
+    opening: Option<Vec<u8>>,
+    outbound: Cursor,
+    /// Own octets that go out before anything of hyper's.
+    own: Vec<u8>,
+    own_sent: usize,
+    inbound: Cursor,
+    acknowledgements: u64,
+    dropping: bool,
+    scratch: Box<[u8]>,
+    ready: Vec<u8>,
+    ready_taken: usize,
+}
+
+impl<S> Windowed<S> {
+    /// Wraps the server's side of a fresh connection.
+    pub fn new(socket: S, window: Arc<Window>) -> Self {
+        let announced = window.get();
+        Windowed {
+            socket,
+            window,
+            announced,
+            opening: Some(Vec::new()),
+            outbound: Cursor::default(),
+            own: Vec::new(),
+            own_sent: 0,
+            inbound: Cursor { payload: PREFACE, ..Cursor::default() },
+            acknowledgements: 0,
+            dropping: false,
+            scratch: vec![0; READ].into_boxed_slice(),
+            ready: Vec::new(),
+            ready_taken: 0,
+        }
+    }
+
+    /// Gathers hyper's first frame and puts the opening window into it.
+    fn gather_opening(&mut self, octets: &[u8]) -> usize {
+        let Some(opening) = &mut self.opening else { return 0 };
+        let wanted = match opening.len() {
+            have @ 0..HEADER => HEADER - have,
+            have => HEADER + payload_length(opening) - have,
+        };
+        let taken = wanted.min(octets.len());
+        opening.extend_from_slice(&octets[..taken]);
+        if opening.len() >= HEADER && opening.len() == HEADER + payload_length(opening) {
+            for setting in opening[HEADER..].chunks_exact_mut(SETTING) {
+                if setting[..2] == MAX_CONCURRENT_STREAMS {
+                    setting[2..].copy_from_slice(&self.announced.to_be_bytes());
+                }
+            }
+            self.own = self.opening.take().unwrap_or_default();
+        }
+        taken
+    }
+
+    fn announce(&mut self) {
+        self.announced = self.window.get();
+        self.own.extend_from_slice(&[0, 0, SETTING as u8, TYPE_SETTINGS, 0, 0, 0, 0, 0]);
+        self.own.extend_from_slice(&MAX_CONCURRENT_STREAMS);
+        self.own.extend_from_slice(&self.announced.to_be_bytes());
+    }
+
+    /// Moves what was read to hyper, without the acknowledgements of our own frames.
+    fn filter(&mut self, read: usize) {
+        let mut start = 0;
+        while start < read {
+            let (piece, header) = self.inbound.step(&self.scratch[start..read]);
+            start += piece.len();
+            match header {
+                Some(header) => {
+                    let ack = header[3] == TYPE_SETTINGS && header[4] & FLAG_ACK != 0;
+                    self.acknowledgements += u64::from(ack);
+                    self.dropping = ack && self.acknowledgements > 1;
+                    if !self.dropping {
+                        self.ready.extend_from_slice(&header);
+                    }
+                }
+                None if self.inbound.have > 0 || self.dropping => {}
+                None => self.ready.extend_from_slice(piece),
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Windowed<S> {
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.own_sent < self.own.len() {
+            let rest = &self.own[self.own_sent..];
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.own_sent += sent,
+            }
+        }
+        self.own.clear();
+        self.own_sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Windowed<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_own(cx))?;
+        if this.opening.is_some() {
+            return Poll::Ready(Ok(this.gather_opening(octets)));
+        }
+        let mut limit = octets.len();
+        if this.window.get() != this.announced {
+            if this.outbound.between_frames() {
+                this.announce();
+                ready!(this.poll_own(cx))?;
+            } else {
+                limit = limit.min(this.outbound.until_boundary());
+            }
+        }
+        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, &octets[..limit]))?;
+        this.outbound.advance(&octets[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_own(cx))?;
+        Pin::new(&mut this.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_own(cx))?;
+        Pin::new(&mut this.socket).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Windowed<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            let rest = &this.ready[this.ready_taken..];
+            if !rest.is_empty() {
+                let taken = rest.len().min(buffer.remaining());
+                buffer.put_slice(&rest[..taken]);
+                this.ready_taken += taken;
+                return Poll::Ready(Ok(()));
+            }
+            this.ready.clear();
+            this.ready_taken = 0;
+            let mut scratch = ReadBuf::new(&mut this.scratch);
+            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut scratch))?;
+            match scratch.filled().len() {
+                0 => return Poll::Ready(Ok(())),
+                read => this.filter(read),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const ACK: [u8; HEADER] = [0, 0, 0, TYPE_SETTINGS, FLAG_ACK, 0, 0, 0, 0];
+
+    fn settings(streams: u32) -> Vec<u8> {
+        let mut frame = vec![0, 0, 6, TYPE_SETTINGS, 0, 0, 0, 0, 0, 0, 3];
+        frame.extend_from_slice(&streams.to_be_bytes());
+        frame
+    }
+
+    #[tokio::test]
+    async fn the_window_is_announced_between_frames_only() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let window = Window::new(1);
+        let mut socket = Windowed::new(near, Arc::clone(&window));
+        socket.write_all(&settings(1_000)).await.unwrap();
+        let frame = [0, 0, 2, 0, 0, 0, 0, 0, 1, 7, 8];
+        socket.write_all(&frame[..5]).await.unwrap();
+        window.set(1_000);
+        socket.write_all(&frame[5..]).await.unwrap();
+        socket.write_all(&frame).await.unwrap();
+        drop(socket);
+        let mut seen = Vec::new();
+        far.read_to_end(&mut seen).await.unwrap();
+        let wanted = [settings(1), frame.to_vec(), settings(1_000), frame.to_vec()].concat();
+        assert_eq!(seen, wanted);
+    }
+
+    #[tokio::test]
+    async fn only_the_first_acknowledgement_reaches_hyper_however_it_is_cut() {
+        for cut in 1..60 {
+            let (near, mut far) = tokio::io::duplex(4096);
+            let mut socket = Windowed::new(near, Window::new(1));
+            let frame = [0, 0, 2, 0, 0, 0, 0, 0, 1, 7, 8];
+            let sent = [&[b'p'; PREFACE][..], &ACK, &frame, &ACK, &frame].concat();
+            let sending = async {
+                for piece in sent.chunks(cut) {
+                    far.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                drop(far);
+            };
+            let mut seen = Vec::new();
+            let (_, read) = tokio::join!(sending, socket.read_to_end(&mut seen));
+            read.unwrap();
+            assert_eq!(seen, [&[b'p'; PREFACE][..], &ACK, &frame, &frame].concat());
+        }
+    }
+}
