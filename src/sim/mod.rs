@@ -12,7 +12,13 @@ use serde_json::Value;
 use crate::model::time::UnixMs;
 use crate::sim::phones::Phones;
 
+pub mod fields;
+pub mod form;
+pub mod huawei;
+pub mod memory;
+pub mod oppo;
 pub mod phones;
+pub mod xiaomi;
 
 /// One request as a vendor's server sees it.
 #[derive(Clone, Debug)]
