@@ -239,9 +239,8 @@ fn deliver(
     request: &SimRequest,
     phones: &Phones,
 ) -> Result<Value, Refusal> {
-    let live = |token: &&&str| phones.life(VENDOR, token) == TokenLife::Live;
     let (live, dead): (Vec<&str>, Vec<&str>) =
-        message.tokens.iter().partition(|token| live(&token));
+        message.tokens.iter().partition(|token| phones.life(VENDOR, token) == TokenLife::Live);
     if live.is_empty() && !dead.is_empty() {
         return Err(Refusal::new(ALL_TOKENS_INVALID, "All the tokens are invalid"));
     }
