@@ -15,9 +15,11 @@ use crate::sim::phones::Phones;
 pub mod fields;
 pub mod form;
 pub mod huawei;
+pub mod md5;
 pub mod memory;
 pub mod oppo;
 pub mod phones;
+pub mod quota;
 pub mod xiaomi;
 
 /// One request as a vendor's server sees it.

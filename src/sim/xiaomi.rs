@@ -10,10 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::model::time::UnixMs;
 use crate::sim::form::Form;
 use crate::sim::memory::{Seen, random_hex};
 use crate::sim::phones::{Phones, Shown, TokenLife};
+use crate::sim::quota::DailyQuotas;
 use crate::sim::xiaomi::message::Message;
 use crate::sim::{SimCredential, SimReply, SimRequest, Simulator};
 
@@ -27,10 +27,6 @@ const SEND_FAILED: u32 = 20301;
 const AUTHENTICATION: u32 = 21301;
 const PACKAGE_NAME: u32 = 22022;
 const DAILY_QUOTA: u32 = 200_001;
-
-/// Xiaomi counts quotas by the day of China Standard Time, eight hours ahead of UTC.
-const VENDOR_DAY_OFFSET_SECONDS: u64 = 8 * 3_600;
-const DAY_SECONDS: u64 = 86_400;
 
 /// The class of a notification channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,20 +57,7 @@ pub struct Xiaomi {
 struct State {
     /// Jobkeys that a phone has shown.
     seen: Seen,
-    /// Phones allowed a day, by class; a class without an entry is unlimited.
-    quotas: HashMap<ChannelClass, u64>,
-    /// Phones reached by package, class and vendor day.
-    used: HashMap<(String, ChannelClass), (u64, u64)>,
-}
-
-impl State {
-    /// Phones reached today.
-    fn used_today(&self, package: &str, class: ChannelClass, day: u64) -> u64 {
-        match self.used.get(&(package.to_owned(), class)) {
-            Some((on, count)) if *on == day => *count,
-            _ => 0,
-        }
-    }
+    quotas: DailyQuotas<ChannelClass>,
 }
 
 /// A refusal of the send API.
@@ -87,10 +70,6 @@ impl Refusal {
     fn new(code: u32, text: impl Into<String>) -> Self {
         Refusal { code, text: text.into() }
     }
-}
-
-fn vendor_day(now: UnixMs) -> u64 {
-    now.secs().saturating_add(VENDOR_DAY_OFFSET_SECONDS) / DAY_SECONDS
 }
 
 impl Default for Xiaomi {
@@ -121,11 +100,7 @@ impl Xiaomi {
 
     /// Sets how many phones a class may reach each day (code 200001 beyond); `None` lifts it.
     pub fn set_daily_quota(&self, class: ChannelClass, phones: Option<u64>) {
-        let mut state = self.state();
-        match phones {
-            Some(phones) => state.quotas.insert(class, phones),
-            None => state.quotas.remove(&class),
-        };
+        self.state().quotas.set_limit(class, phones);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,22 +133,15 @@ impl Xiaomi {
         check_package(&form, account, many_packages)?;
         let message = Message::read(&form, account, request.now)?;
         let class = message.class;
-        let day = vendor_day(request.now);
+        let package = account.package_name.as_str();
         let count = u64::try_from(message.tokens.len()).unwrap_or(u64::MAX);
-        let quota = {
-            let state = self.state();
-            let used = state.used_today(&account.package_name, class, day);
-            let quota = state.quotas.get(&class).copied();
-            if quota.is_some_and(|quota| used.saturating_add(count) > quota) {
-                return Err(Refusal::new(DAILY_QUOTA, "the daily quota is exceeded"));
-            }
-            quota
-        };
+        if !self.state().quotas.allows(package, class, count, request.now) {
+            return Err(Refusal::new(DAILY_QUOTA, "the daily quota is exceeded"));
+        }
         let (mut data, reached) = self.deliver(&message, &form, account, request, phones)?;
         let mut state = self.state();
-        let used = state.used_today(&account.package_name, class, day).saturating_add(reached);
-        state.used.insert((account.package_name.clone(), class), (day, used));
-        if let Some(quota) = quota {
+        let used = state.quotas.spend(package, class, reached, request.now);
+        if let Some(quota) = state.quotas.limit(class) {
             data.insert("day_quota".to_owned(), json!(quota.to_string()));
             data.insert("day_acked".to_owned(), json!(used.to_string()));
         }
