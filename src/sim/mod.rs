@@ -14,12 +14,15 @@ use crate::sim::phones::Phones;
 
 pub mod fields;
 pub mod form;
+pub mod honor;
 pub mod huawei;
 pub mod md5;
+pub mod meizu;
 pub mod memory;
 pub mod oppo;
 pub mod phones;
 pub mod quota;
+pub mod vivo;
 pub mod xiaomi;
 
 /// One request as a vendor's server sees it.
