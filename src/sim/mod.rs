@@ -35,6 +35,18 @@ pub fn all() -> Vec<std::sync::Arc<dyn Simulator>> {
         std::sync::Arc::new(fcm::Fcm::new()),
     ]
 }
+pub mod fields;
+pub mod form;
+pub mod honor;
+pub mod huawei;
+pub mod md5;
+pub mod meizu;
+pub mod memory;
+pub mod oppo;
+pub mod phones;
+pub mod quota;
+pub mod vivo;
+pub mod xiaomi;
 
 /// One request as a vendor's server sees it.
 #[derive(Clone, Debug)]

@@ -4,3 +4,4 @@ mod store;
 mod config;
 mod vendors_west;
 mod vendors_android;
+mod sim_android;
