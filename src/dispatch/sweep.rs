@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
-use crate::model::id::CertId;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
 use crate::store::keys::{after_prefix, just_after};

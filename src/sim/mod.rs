@@ -19,10 +19,17 @@ pub mod ca;
 pub mod control;
 pub mod faults;
 pub mod fcm;
+pub mod fields;
+pub mod form;
+pub mod huawei;
 pub mod listener;
+pub mod memory;
+pub mod oppo;
 pub mod phones;
+pub mod quota;
 pub mod server;
 pub mod window;
+pub mod xiaomi;
 
 /// Every simulated vendor with fresh throw-away credentials, ready for
 /// [`SimServer::start`](crate::sim::server::SimServer::start).
@@ -33,20 +40,11 @@ pub fn all() -> Vec<std::sync::Arc<dyn Simulator>> {
         std::sync::Arc::new(production),
         std::sync::Arc::new(sandbox),
         std::sync::Arc::new(fcm::Fcm::new()),
+        std::sync::Arc::new(huawei::Huawei::new()),
+        std::sync::Arc::new(xiaomi::Xiaomi::new()),
+        std::sync::Arc::new(oppo::Oppo::new()),
     ]
 }
-pub mod fields;
-pub mod form;
-pub mod honor;
-pub mod huawei;
-pub mod md5;
-pub mod meizu;
-pub mod memory;
-pub mod oppo;
-pub mod phones;
-pub mod quota;
-pub mod vivo;
-pub mod xiaomi;
 
 /// One request as a vendor's server sees it.
 #[derive(Clone, Debug)]

@@ -30,20 +30,18 @@ pub mod apns;
 mod base;
 pub mod fcm;
 mod fields;
-pub mod sign;
-mod status;
-
-/// Every vendor, in the order they are listed to people.
-pub const ALL: &[&dyn Vendor] = &[&apns::Apns, &fcm::Fcm];
 pub mod huawei;
 pub mod oppo;
 pub mod reply;
 pub mod request;
+pub mod sign;
+mod status;
 pub mod upload;
 pub mod xiaomi;
 
 /// Every vendor, in the order they are listed to people.
-pub const ALL: &[&dyn Vendor] = &[&huawei::Huawei, &xiaomi::Xiaomi, &oppo::Oppo];
+pub const ALL: &[&dyn Vendor] =
+    &[&apns::Apns, &fcm::Fcm, &huawei::Huawei, &xiaomi::Xiaomi, &oppo::Oppo];
 
 /// The vendor of that name.
 pub fn named(name: &str) -> Option<&'static dyn Vendor> {
