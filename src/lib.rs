@@ -9,6 +9,7 @@ pub mod config;
 pub mod credentials;
 pub mod dedupe;
 pub mod dispatch;
+pub mod explain;
 pub mod facts;
 pub mod ingest;
 pub mod ledger;

@@ -1,0 +1,152 @@
+//! What to tell people, in one catalogue so that other languages can follow.
+
+use crate::explain::DeliveryExplanation;
+use crate::model::reason::Reason;
+use crate::trace::DeliveryOpening;
+use crate::vendor::{self, ThrottleScope, Verdict};
+
+/// One sentence about a delivery: what happened, and what a person could do.
+pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
+    if let Some(reason) = delivery.reason {
+        return of_reason(reason, delivery, opened);
+    }
+    let last = delivery.attempts.last();
+    if let Some(last) = last
+        && last.verdict != "accepted"
+        && let Some(said) = of_vendor(delivery, &last.code, &last.verdict)
+    {
+        return said.to_owned();
+    }
+    of_state(delivery)
+}
+
+fn of_vendor(
+    delivery: &DeliveryExplanation,
+    code: &str,
+    verdict: &str,
+) -> Option<&'static str> {
+    let vendor = vendor::named(delivery.vendor.as_deref()?)?;
+    vendor.advice(code, verdict_named(verdict)?)
+}
+
+fn verdict_named(name: &str) -> Option<Verdict> {
+    let every = [
+        Verdict::Accepted,
+        Verdict::TokenDead { since: None, suspect: false },
+        Verdict::Refused,
+        Verdict::Throttled { retry_after: None, scope: ThrottleScope::Certificate },
+        Verdict::Unavailable { retry_after: None },
+        Verdict::AuthRejected { renew: false },
+        Verdict::Unknown,
+    ];
+    every.into_iter().find(|verdict| verdict.as_str() == name)
+}
+
+fn of_state(delivery: &DeliveryExplanation) -> String {
+    let vendor = delivery.vendor.as_deref().unwrap_or("the vendor");
+    match delivery.state {
+        "would_push" => "It would ring.".to_owned(),
+        "in_flight" => match delivery.retry_at {
+            Some(at) => format!("It waits and is tried again at {at}."),
+            None => "It is on its way.".to_owned(),
+        },
+        "pushed" => format!(
+            "{vendor} took it; if the phone stayed silent, look at the phone's notification \
+             settings and at the vendor's quota."
+        ),
+        "token_dead" => "The token is dead: the app must register a new one when it starts again."
+            .to_owned(),
+        "refused" => format!("{vendor} refused this push as built; its words tell what to change."),
+        "dead_letter" => format!(
+            "{vendor} could not be reached for the message's whole life; replay it once the cause \
+             is gone."
+        ),
+        "unknown" => format!(
+            "{vendor} never answered and a repeat could have rung twice; it may have arrived."
+        ),
+        _ => String::new(),
+    }
+}
+
+fn of_reason(
+    reason: Reason,
+    delivery: &DeliveryExplanation,
+    opened: &DeliveryOpening,
+) -> String {
+    let fixed = match reason {
+        Reason::Duplicate => {
+            let of = delivery.duplicate_of.map(|of| of.to_string()).unwrap_or_default();
+            return format!(
+                "It repeats message {of}; give every message its own random MsgRandom if it was \
+                 meant to be another."
+            );
+        }
+        Reason::DoNotDisturb => {
+            let zone = opened.receiver.window.as_ref().map_or("", |window| window.zone.as_str());
+            let until = match delivery.next_allowed_at {
+                Some(at) => format!("until {at}"),
+                None => "permanently".to_owned(),
+            };
+            return format!(
+                "The receiver's do-not-disturb window ({zone}) is open {until}; nothing is wrong."
+            );
+        }
+        Reason::CertNotFound => {
+            let cert_id = delivery.cert_id.map(|id| id.to_string()).unwrap_or_default();
+            return format!(
+                "No certificate {cert_id} exists in this app: the client reports a wrong id, or \
+                 the certificate was deleted instead of changed."
+            );
+        }
+        Reason::SendFailed => "The chat server says the send failed, so nobody is rung.",
+        Reason::NoPushFlag => "The sender asked for no push (PushFlag 1).",
+        Reason::OnlineOnly => {
+            "The message is for online receivers only (OnlineOnlyFlag, or MsgLifeTime 0)."
+        }
+        Reason::EmptyCustomDesc => {
+            "The message is one custom element without Desc: fill its Desc or \
+             OfflinePushInfo.Desc, or there is nothing to show."
+        }
+        Reason::SelfSent => "Senders are not rung for their own messages.",
+        Reason::PushDisabled => "The receiver switched push off in the preferences.",
+        Reason::ConversationBlocked => "The receiver blocked this conversation (option 1 or 4).",
+        Reason::ConversationMuted => "The receiver muted this conversation (option 2 or 3).",
+        Reason::NoDevice => {
+            "The receiver has no registered device: the app must report its token after log-in."
+        }
+        Reason::Foreground if !was_background(opened) => {
+            "The app says it is on screen there and never reported the background: check that the \
+             client reports going to background."
+        }
+        Reason::Foreground => "The app is on screen there and shows the message itself.",
+        Reason::LoggedOut => "The user logged out there; the next log-in and token report revive it.",
+        Reason::StaleLogin => {
+            "The device gave no sign of life for too long; it rings again after the app starts."
+        }
+        Reason::CertDisabled => "The certificate is switched off; switch it on to ring again.",
+        Reason::CertExpired => {
+            "The certificate has expired: upload a new one under the same id, do not delete it."
+        }
+        Reason::CertBroken => {
+            "The vendor refuses the certificate: verify it and upload a new secret under the same \
+             id."
+        }
+        Reason::CertMismatch => {
+            "The certificate belongs to another vendor or platform than the device: the client \
+             reports the wrong certificate id."
+        }
+        Reason::TokenDead => {
+            "The vendor called this token dead; the app must register again when it starts."
+        }
+        Reason::TokenMoved => {
+            "Another account or device registered this token since; only the latest one rings."
+        }
+        Reason::Expired => "The message's life time ended before it could be sent.",
+        Reason::Cancelled => "It was read elsewhere or withdrawn before it was sent.",
+    };
+    fixed.to_owned()
+}
+
+fn was_background(opened: &DeliveryOpening) -> bool {
+    opened.device.as_ref().is_none_or(|device| device.facts.was_background)
+}
