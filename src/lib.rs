@@ -1,5 +1,6 @@
 //! offpush: an offline push relay that runs beside a chat server.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod model;

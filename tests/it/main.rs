@@ -1,3 +1,4 @@
 //! The one integration binary; each module says what belongs in it.
 
+mod cli;
 mod config;
