@@ -15,10 +15,12 @@ pub mod operate;
 pub mod output;
 pub mod preferences;
 pub mod send;
+pub mod tls;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 it worked; 1 it failed, the reason is on standard error; 2 wrong arguments.";
 
 /// An offline push relay that runs beside a chat server.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "offpush", version, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
     /// How to reach the server, and how to print.
@@ -51,7 +53,7 @@ pub struct Cli {
 }
 
 /// Flags of every command that asks a server.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Server and output")]
 pub struct Remote {
     /// The server to ask
@@ -66,6 +68,9 @@ pub struct Remote {
     /// An API key [env: OFFPUSH_KEY, else OFFPUSH_ADMIN_KEY]
     #[arg(long, global = true, value_name = "KEY")]
     pub key: Option<String>,
+    /// Extra trust roots (PEM), for an https server with a certificate of your own
+    #[arg(long, global = true, env = "OFFPUSH_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Longest wait for an answer, in seconds
     #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS")]
     pub timeout_s: u64,
@@ -83,12 +88,13 @@ impl Remote {
             .or_else(|| variable("OFFPUSH_KEY"))
             .or_else(|| variable("OFFPUSH_ADMIN_KEY"))
             .filter(|key| !key.is_empty());
-        Client::new(&self.server, key.as_deref(), Duration::from_secs(self.timeout_s))
+        let timeout = Duration::from_secs(self.timeout_s);
+        Client::new(&self.server, key.as_deref(), self.ca_file.as_deref(), timeout)
     }
 }
 
 /// Every command.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
     /// Run the server
     Serve(local::Serve),
@@ -242,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_key_flag_beats_the_variables_and_the_apps_key_the_admins() {
-        let cli = Cli::try_parse_from(["offpush", "ledger", "--key", "flag"]).expect("arguments");
+        let args = ["offpush", "ledger", "--key", "flag"];
+        let cli = Cli::try_parse_from(args).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(cli.remote.key.as_deref(), Some("flag"));
         let remote = Remote { key: None, ..cli.remote };
         let both = |name: &str| Some(name.to_owned());

@@ -15,7 +15,7 @@ const APP_COLUMNS: &[&str] =
 const KEY_COLUMNS: &[&str] = &["id", "key_id", "name", "scope", "created_at", "last_used_at"];
 
 /// Which app a command is about.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct AppFlag {
     /// The app: its SDKAppID
     #[arg(long, env = "OFFPUSH_APP", value_name = "SDKAPPID")]
@@ -30,7 +30,7 @@ impl AppFlag {
 }
 
 /// `offpush app …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum AppCommand {
     /// Create an app, or change the settings given
     Put(PutApp),
@@ -39,7 +39,7 @@ pub enum AppCommand {
 }
 
 /// `offpush app put`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct PutApp {
     /// Which app.
     #[command(flatten)]
@@ -106,7 +106,7 @@ impl PutApp {
 }
 
 /// `offpush key …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum KeyCommand {
     /// Make an API key of an app; it is shown this once
     Create(CreateKey),
@@ -119,7 +119,7 @@ pub enum KeyCommand {
 }
 
 /// `offpush key create`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct CreateKey {
     /// Which app.
     #[command(flatten)]
@@ -130,7 +130,7 @@ pub struct CreateKey {
 }
 
 /// `offpush key delete`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct DeleteKey {
     /// Which app.
     #[command(flatten)]
@@ -140,7 +140,7 @@ pub struct DeleteKey {
 }
 
 /// `offpush key usersig`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Usersig {
     /// Which app.
     #[command(flatten)]

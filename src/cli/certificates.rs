@@ -19,7 +19,7 @@ const DEVICE_COLUMNS: &[&str] =
     &["user", "device_id", "platform", "brand", "token_hash", "token_state", "state", "seen_at"];
 
 /// `offpush cert …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum CertCommand {
     /// Upload a credential; prints its certificate ID
     Upload(Upload),
@@ -44,7 +44,7 @@ pub enum CertCommand {
 }
 
 /// One certificate of an app.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct One {
     /// Which app.
     #[command(flatten)]
@@ -67,7 +67,7 @@ fn certificate_path(app: &AppFlag, cert_id: u32, more: &[&str]) -> String {
 }
 
 /// Where a credential comes from.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct CredentialFlags {
     /// The vendor's file: .p8, .p12, service account …; or the credential object as JSON
     #[arg(long, value_name = "FILE")]
@@ -78,13 +78,13 @@ pub struct CredentialFlags {
 }
 
 /// `offpush cert upload`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Upload {
     /// Which app.
     #[command(flatten)]
     pub app: AppFlag,
-    /// The vendor: apns, fcm, huawei, xiaomi, oppo …
-    #[arg(long)]
+    /// The vendor, by its name in the API.
+    #[arg(long, help = format!("The vendor: {}", known_vendors()))]
     pub vendor: String,
     /// A name, for people
     #[arg(long)]
@@ -109,12 +109,12 @@ pub enum World {
     /// Store and TestFlight builds
     #[default]
     Production,
-    /// Development builds (APNs only)
+    /// Development builds, where the vendor has a world for them
     Sandbox,
 }
 
 /// `offpush cert rotate`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Rotate {
     /// Which certificate.
     #[command(flatten)]
@@ -125,7 +125,7 @@ pub struct Rotate {
 }
 
 /// `offpush cert test-push`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct TestPush {
     /// Which certificate.
     #[command(flatten)]
@@ -142,7 +142,7 @@ pub struct TestPush {
 }
 
 /// `offpush cert devices`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Devices {
     /// Which certificate.
     #[command(flatten)]
@@ -259,13 +259,13 @@ impl CredentialFlags {
                 Ok(Value::Object(object))
             }
             (Some(Err(error)), None) => Err(error).with_context(|| file.display().to_string()),
-            (None, None) => {
-                let known: Vec<&str> =
-                    vendor::ALL.iter().map(|vendor| vendor.profile().name).collect();
-                bail!("there is no vendor `{vendor}`; known: {}", known.join(", "))
-            }
+            (None, None) => bail!("there is no vendor `{vendor}`; known: {}", known_vendors()),
         }
     }
+}
+
+fn known_vendors() -> String {
+    vendor::ALL.iter().map(|vendor| vendor.profile().name).collect::<Vec<_>>().join(", ")
 }
 
 /// Splits `name=value`.

@@ -10,13 +10,13 @@ use secrecy::ExposeSecret;
 use crate::cli::local::ConfigFlags;
 use crate::cli::output::Answer;
 use crate::config::sections::Engine;
-use crate::config::{Settings, secret};
+use crate::config::{SECRET_KEY_VARIABLE, Settings, secret};
 
 /// An admin key shorter than this can be guessed by trying.
 const ADMIN_KEY_CHARS_SHOULD: usize = 24;
 
 /// `offpush check`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Check {
     /// Settings.
     #[command(flatten)]
@@ -49,7 +49,11 @@ pub enum Finding {
 pub fn inspect(settings: &Settings) -> Vec<(&'static str, Finding)> {
     let mut findings = vec![("settings", Finding::Good("every key is right".to_owned()))];
     findings.push(("store", store(settings)));
-    findings.push(("secret key", secret_key(&settings.secret_key_file())));
+    let secret_key = match &settings.secrets.key {
+        Some(_) => Finding::Good(format!("from {SECRET_KEY_VARIABLE}")),
+        None => secret_key(&settings.secret_key_file()),
+    };
+    findings.push(("secret key", secret_key));
     findings.push(("admin key", admin_key(settings)));
     findings.push(("certs_dir", certs_dir(&settings.certs_dir)));
     let files = [

@@ -1,5 +1,6 @@
 //! A small client of the API: one request, one JSON answer, errors an operator can act on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,9 +8,10 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+
+use crate::cli::tls::Connector;
 
 /// Largest answer read.
 const ANSWER_BYTES_MAX: usize = 64 * 1_024 * 1_024;
@@ -118,31 +120,33 @@ pub struct Client {
     server: String,
     key: Option<String>,
     timeout: Duration,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    http: legacy::Client<Connector, Full<Bytes>>,
 }
 
 impl Client {
-    /// A client of the server at `server` (`http://host:port`), which signs with `key`.
+    /// A client of the server at `server` (`http://host:port` or `https://…`), which signs with
+    /// `key` and trusts the PEM roots in `ca_file` beside the usual ones.
     ///
     /// # Errors
-    /// When the address cannot be one.
-    pub fn new(server: &str, key: Option<&str>, timeout: Duration) -> Result<Client, ClientError> {
+    /// When the address cannot be one, or the file holds no certificates.
+    pub fn new(
+        server: &str,
+        key: Option<&str>,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Client, ClientError> {
         let server = server.trim_end_matches('/').to_owned();
         let uri: Uri =
             server.parse().map_err(|_| ClientError::Address(format!("`{server}` is not a URL")))?;
-        match (uri.scheme_str(), uri.host()) {
-            (Some("http"), Some(_)) => {}
-            (Some("https"), Some(_)) => {
-                let text = "this client speaks http only: ask on the server's own machine, or \
-                            through a tunnel";
-                return Err(ClientError::Address(text.to_owned()));
-            }
+        let connector = match (uri.scheme_str(), uri.host()) {
+            (Some("http"), Some(_)) => Connector::plain(),
+            (Some("https"), Some(_)) => Connector::tls(ca_file).map_err(ClientError::Address)?,
             _ => {
-                let text = format!("`{server}` does not start with http://");
+                let text = format!("`{server}` does not start with http:// or https://");
                 return Err(ClientError::Address(text));
             }
-        }
-        let http = legacy::Client::builder(TokioExecutor::new()).build_http();
+        };
+        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Ok(Client { server, key: key.map(str::to_owned), timeout, http })
     }
 
@@ -326,8 +330,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused_before_asking() {
-        for bad in ["127.0.0.1:8080", "ftp://h", "", "https://h"] {
-            assert!(Client::new(bad, None, Duration::from_secs(1)).is_err(), "{bad}");
+        for bad in ["127.0.0.1:8080", "ftp://h", ""] {
+            assert!(Client::new(bad, None, None, Duration::from_secs(1)).is_err(), "{bad}");
         }
     }
 

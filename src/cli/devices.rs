@@ -23,7 +23,7 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// One user of an app.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub struct UserFlags {
     /// Which app.
     #[command(flatten)]
@@ -44,7 +44,7 @@ impl UserFlags {
 }
 
 /// `offpush device …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum DeviceCommand {
     /// Register a device, or change its registration
     Put(PutDevice),
@@ -57,7 +57,7 @@ pub enum DeviceCommand {
 }
 
 /// One device of a user.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct OneDevice {
     /// Whose.
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub struct OneDevice {
 }
 
 /// `offpush device put`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct PutDevice {
     /// Which device.
     #[command(flatten)]
@@ -96,7 +96,7 @@ pub struct PutDevice {
 }
 
 /// `offpush device state`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct SetState {
     /// Which device.
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::cli::client::{Client, path_with};
 use crate::cli::output::{Answer, Format, cell};
 
 /// `offpush explain`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Explain {
     /// Which app.
     #[command(flatten)]

@@ -83,7 +83,7 @@ impl ConfigFlags {
 }
 
 /// `offpush serve`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Serve {
     /// Settings.
     #[command(flatten)]
@@ -103,7 +103,7 @@ impl Serve {
 }
 
 /// `offpush demo`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Demo {
     /// Where to listen; port 0 takes any free port
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
@@ -124,7 +124,7 @@ impl Demo {
 }
 
 /// `offpush sim`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Sim {
     /// Where to listen; port 0 takes any free port
     #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDRESS")]
@@ -145,7 +145,7 @@ impl Sim {
 }
 
 /// `offpush bench`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Bench {
     /// For how long, in seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]

@@ -33,7 +33,7 @@ const DEAD_LETTER_COLUMNS: &[&str] = &[
 ];
 
 /// `offpush queue`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Queue {}
 
 impl Queue {
@@ -52,7 +52,7 @@ impl Queue {
 }
 
 /// `offpush ledger`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Ledger {}
 
 impl Ledger {
@@ -95,7 +95,7 @@ fn render_ledger(ledger: &Value) -> String {
 }
 
 /// `offpush lanes …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum LanesCommand {
     /// List the lanes
     List,
@@ -106,7 +106,7 @@ pub enum LanesCommand {
 }
 
 /// One lane.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Lane {
     /// The certificate ID
     pub cert_id: u32,
@@ -132,7 +132,7 @@ impl LanesCommand {
 }
 
 /// `offpush dead-letters …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum DeadLettersCommand {
     /// List them
     List(ListDeadLetters),
@@ -141,7 +141,7 @@ pub enum DeadLettersCommand {
 }
 
 /// `offpush dead-letters list`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ListDeadLetters {
     /// Which app.
     #[command(flatten)]
@@ -152,7 +152,7 @@ pub struct ListDeadLetters {
 }
 
 /// `offpush dead-letters replay`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Replay {
     /// Which app.
     #[command(flatten)]
@@ -194,8 +194,10 @@ mod tests {
 
     #[test]
     fn the_ledger_lists_each_reason_under_its_state() {
-        let ledger = json!({"accepted": 9, "in_flight": 0, "balanced": true, "terminals":
-            {"pushed": 5, "suppressed": {"no_push_flag": 1, "do_not_disturb": 2}, "token_dead": 1}});
+        let suppressed = json!({"no_push_flag": 1, "do_not_disturb": 2});
+        let terminals = json!({"pushed": 5, "suppressed": suppressed, "token_dead": 1});
+        let ledger =
+            json!({"accepted": 9, "in_flight": 0, "balanced": true, "terminals": terminals});
         let expected = "\
 accepted          9
 in_flight         0

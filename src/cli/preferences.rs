@@ -8,7 +8,7 @@ use crate::cli::devices::UserFlags;
 use crate::cli::output::{Answer, Format};
 
 /// `offpush preferences …`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum PreferencesCommand {
     /// Show what a user set
     Get(UserFlags),
@@ -19,8 +19,13 @@ pub enum PreferencesCommand {
 }
 
 /// `offpush preferences set`.
-#[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["push_enabled", "daily", "no_dnd"])]
+#[derive(Args)]
+#[group(
+    id = "change",
+    required = true,
+    multiple = true,
+    args = ["push_enabled", "daily", "no_dnd"]
+)]
 pub struct SetPreferences {
     /// Whose.
     #[command(flatten)]
@@ -38,7 +43,7 @@ pub struct SetPreferences {
 }
 
 /// `offpush preferences receive-option`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ReceiveOption {
     /// Whose.
     #[command(flatten)]

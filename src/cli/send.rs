@@ -13,12 +13,12 @@ use crate::cli::output::{Answer, Format, rows, table};
 use crate::clock::Clock;
 
 /// `offpush send`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Send {
     /// Which app.
     #[command(flatten)]
     pub app: AppFlag,
-    /// A message, or {"messages":[…]}, as JSON; - for standard input. Flags below are then ignored
+    /// A message, or {"messages":[…]}, as JSON; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "text"])]
     pub file: Option<PathBuf>,
     /// Who wrote it
@@ -143,7 +143,7 @@ mod tests {
         let args = ["offpush", "send", "--app", "1"].iter().chain(args);
         match Cli::try_parse_from(args)?.command {
             Command::Send(send) => Ok(send),
-            other => panic!("not a send: {other:?}"),
+            _ => panic!("not a send"),
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
             "--title",
             "T",
         ];
-        let send = parsed(&args).expect("good arguments");
+        let send = parsed(&args).unwrap_or_else(|error| panic!("{error}"));
         let expected = json!({
             "From_Account": "mina", "To_Account": ["joon", "sora"], "GroupId": "g1",
             "MsgRandom": 7, "MsgTime": 1_760_000_000, "MsgLifeTime": 60,
@@ -189,7 +189,7 @@ mod tests {
     fn an_invalid_message_among_good_ones_fails_the_process() {
         let answer = json!({"results": [
             {"message_id": "01J", "status": "accepted"},
-            {"status": "invalid", "error": {"code": "90005", "message": "no", "field": "MsgRandom"}},
+            {"status": "invalid", "error": {"code": "90005", "field": "MsgRandom"}},
         ]});
         let printed = sent(&answer, Format::Table);
         assert!(printed.failed);

@@ -14,7 +14,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// One request as the scripted server saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,32 +34,27 @@ struct Scripted {
 
 impl Scripted {
     async fn start(answers: Vec<(u16, &'static str)>) -> Scripted {
+        Scripted::start_with(answers, None).await
+    }
+
+    async fn start_with(answers: Vec<(u16, &'static str)>, tls: Option<TlsAcceptor>) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let address = format!("{scheme}://{}", listener.local_addr().expect("an address"));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let answers = Arc::new(Mutex::new(answers.into_iter()));
         let shared = seen.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, answers) = (shared.clone(), answers.clone());
-                let answer = service_fn(move |request: Request<Incoming>| {
-                    let (seen, answers) = (seen.clone(), answers.clone());
-                    async move {
-                        let request = read(request).await;
-                        seen.lock().expect("the list").push(request);
-                        let next = answers.lock().expect("the script").next();
-                        let (status, body) = next.unwrap_or((500, "the script is over"));
-                        let status = StatusCode::from_u16(status).expect("a status");
-                        Response::builder()
-                            .status(status)
-                            .header("x-request-id", "req-1")
-                            .header("retry-after", "3")
-                            .body(Full::new(Bytes::from(body)))
-                    }
-                });
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-                tokio::spawn(connection);
+                match tls.clone() {
+                    None => drop(tokio::spawn(serve(stream, seen, answers))),
+                    Some(tls) => drop(tokio::spawn(async move {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, seen, answers).await;
+                        }
+                    })),
+                }
             }
         });
         Scripted { address, seen }
@@ -75,6 +72,30 @@ impl Scripted {
             .await
             .expect("the program ends")
     }
+}
+
+/// Answers the requests of one connection from the script.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    answers: Arc<Mutex<std::vec::IntoIter<(u16, &'static str)>>>,
+) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let (seen, answers) = (seen.clone(), answers.clone());
+        async move {
+            let request = read(request).await;
+            seen.lock().expect("the list").push(request);
+            let next = answers.lock().expect("the script").next();
+            let (status, body) = next.unwrap_or((500, "the script is over"));
+            Response::builder()
+                .status(StatusCode::from_u16(status).expect("a status"))
+                .header("x-request-id", "req-1")
+                .header("retry-after", "3")
+                .body(Full::new(Bytes::from(body)))
+        }
+    });
+    // The program closes the connection as it likes.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 
 async fn read(request: Request<Incoming>) -> Seen {
@@ -212,6 +233,31 @@ async fn a_flag_beats_the_variable_for_server_and_key() {
         .expect("the program ends");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(server.seen()[0].key.as_deref(), Some("Bearer flag"));
+}
+
+#[tokio::test]
+async fn an_https_server_is_trusted_through_its_ca_file_only() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.expect("a key"))
+        .expect("a certificate");
+    let tls = TlsAcceptor::from(Arc::new(config));
+    let server = Scripted::start_with(vec![(200, r#"{"accepted":1}"#)], Some(tls)).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let ca_file = directory.path().join("ca.pem");
+    fs::write(&ca_file, made.cert.pem()).expect("written");
+
+    let strange = server.run(&["ledger"]).await;
+    assert_eq!(strange.status.code(), Some(1), "{}", text(&strange.stdout));
+    assert!(text(&strange.stderr).contains("no answer from https://"), "{strange:?}");
+    let trusted = server.run(&["ledger", "--ca-file", ca_file.to_str().expect("text")]).await;
+    assert!(text(&trusted.stdout).contains("accepted   1"), "{trusted:?}");
+    assert_eq!(server.seen().len(), 1);
 }
 
 #[test]
