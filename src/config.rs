@@ -13,19 +13,24 @@ pub mod read;
 pub mod secret;
 pub mod sections;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::config::limits::{Dedupe, Lanes, Presence, Queue, Trace};
 use crate::config::mistake::Mistakes;
+use crate::config::secret::SECRET_KEY_BYTES;
 use crate::config::sections::{Auth, Drain, Http, Log, Secrets, Store, Tls, Vendors};
 
 /// Variables that set a key start with this; sections and keys are joined with `__` too.
 pub const VARIABLE_PREFIX: &str = "OFFPUSH__";
 /// The variable that holds the admin key itself, instead of `auth.admin_key_file`.
 pub const ADMIN_KEY_VARIABLE: &str = "OFFPUSH_ADMIN_KEY";
+/// The variable that holds the key that encrypts credentials, instead of `secrets.key_file`.
+pub const SECRET_KEY_VARIABLE: &str = "OFFPUSH_SECRET_KEY";
 /// Name of the secret key's file inside `data_dir` when `secrets.key_file` is not set.
 pub const SECRET_KEY_FILE: &str = "secret.key";
 
@@ -118,7 +123,7 @@ impl Settings {
     /// Reads the settings from all sources and checks them; `env` is usually [`std::env::vars`].
     ///
     /// The admin key is read too (from its variable or file), so that a missing or unreadable one
-    /// is reported with the rest. The secret key is not: see [`secret::secret_key`].
+    /// is reported with the rest. A secret key's file is not: see [`Settings::secret_key`].
     ///
     /// # Errors
     /// Every mistake found, in the order of the keys.
@@ -128,6 +133,18 @@ impl Settings {
         overrides: &Overrides,
     ) -> Result<Settings, Mistakes> {
         read::load(file, env, overrides)
+    }
+
+    /// The key that encrypts credentials: from its variable, else from its file, which is made
+    /// when it is absent.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, or does not hold 32 bytes.
+    pub fn secret_key(&self) -> io::Result<[u8; SECRET_KEY_BYTES]> {
+        match &self.secrets.key {
+            Some(text) => secret::parse_secret_key(text.expose_secret().as_bytes()),
+            None => secret::secret_key(&self.secret_key_file()),
+        }
     }
 
     /// The file of the key that encrypts credentials: `secrets.key_file`, else inside `data_dir`.

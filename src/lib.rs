@@ -4,6 +4,7 @@ pub mod access;
 pub mod account;
 pub mod api_keys;
 pub mod apps;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;

@@ -1,5 +1,6 @@
 //! What a value must be beyond its type: ranges, URLs, values that depend on each other.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::Uri;
@@ -149,7 +150,7 @@ fn check_vendors(settings: &Settings, wrong: &mut dyn FnMut(&str, String)) {
 /// Checks one vendor's table against the endpoint names of its profile.
 fn check_endpoints(
     vendor: &str,
-    table: &std::collections::BTreeMap<String, String>,
+    table: &BTreeMap<String, String>,
     allowed: &[&str],
     wrong: &mut dyn FnMut(&str, String),
 ) {
@@ -213,8 +214,6 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::Value;
 
     use super::*;

@@ -19,7 +19,9 @@ use secrecy::SecretString;
 use crate::config::check;
 use crate::config::mistake::{Mistake, Mistakes, nearest};
 use crate::config::secret;
-use crate::config::{ADMIN_KEY_VARIABLE, Overrides, Settings, VARIABLE_PREFIX};
+use crate::config::{
+    ADMIN_KEY_VARIABLE, Overrides, SECRET_KEY_VARIABLE, Settings, VARIABLE_PREFIX,
+};
 
 /// Where a value came from when no source gave it.
 const DEFAULT_ORIGIN: &str = "default";
@@ -38,10 +40,18 @@ pub(in crate::config) fn load(
             Err(mistake) => mistakes.push(mistake),
         }
     }
-    let mut admin_key = None;
+    let (mut admin_key, mut secret_key) = (None, None);
     for (name, value) in env {
         if name == ADMIN_KEY_VARIABLE && !value.trim().is_empty() {
             admin_key = Some(SecretString::from(value.trim()));
+        } else if name == SECRET_KEY_VARIABLE && !value.trim().is_empty() {
+            match secret::parse_secret_key(value.as_bytes()) {
+                Ok(_) => secret_key = Some(SecretString::from(value)),
+                Err(error) => {
+                    let origin = format!("variable {name}");
+                    mistakes.push(Mistake::new("secrets.key_file", error.to_string(), &origin));
+                }
+            }
         } else if let Some(key) = name.strip_prefix(VARIABLE_PREFIX)
             && !value.is_empty()
         {
@@ -56,6 +66,7 @@ pub(in crate::config) fn load(
     mistakes.extend(wrong);
     settings.dev = overrides.dev;
     settings.auth.admin_key = admin_key;
+    settings.secrets.key = secret_key;
     let admin_key_seen = !mistakes.iter().any(|mistake| mistake.key == "auth.admin_key_file");
     let origin = |key: &str| given.origin(key);
     if admin_key_seen && let Err(mistake) = read_admin_key(&mut settings, origin) {

@@ -56,7 +56,15 @@ pub fn secret_key(path: &Path) -> io::Result<[u8; SECRET_KEY_BYTES]> {
 /// As [`secret_key`].
 pub fn read_secret_key(path: &Path) -> io::Result<[u8; SECRET_KEY_BYTES]> {
     let bytes = read_small(path)?;
-    parse(&bytes).ok_or_else(|| invalid("must hold 32 bytes, raw, as hex or as base64"))
+    parse_secret_key(&bytes)
+}
+
+/// A secret key from a file's or a variable's content.
+///
+/// # Errors
+/// When it is not 32 bytes, raw, as hex or as base64.
+pub fn parse_secret_key(bytes: &[u8]) -> io::Result<[u8; SECRET_KEY_BYTES]> {
+    parse(bytes).ok_or_else(|| invalid("must hold 32 bytes, raw, as hex or as base64"))
 }
 
 fn read_small(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {

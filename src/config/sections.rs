@@ -107,6 +107,9 @@ pub struct Auth {
 pub struct Secrets {
     /// File of the 32 bytes that encrypt credentials; made with mode 0600 when absent.
     pub key_file: Option<PathBuf>,
+    /// The key itself as hex or base64, from its variable; then no file is read or made.
+    #[serde(skip)]
+    pub key: Option<SecretString>,
 }
 
 /// `[vendors]`: how to reach them. One untyped table per vendor: only its own file knows more.

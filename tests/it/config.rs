@@ -137,6 +137,16 @@ fn an_admin_key_comes_from_its_variable_or_its_file() {
 }
 
 #[test]
+fn a_secret_key_from_its_variable_needs_no_file() {
+    let good = "a7".repeat(32);
+    let settings = load("", &[("OFFPUSH_SECRET_KEY", &good)], &dev()).expect("good settings");
+    assert_eq!(settings.secret_key().expect("a key"), [0xA7; 32]);
+    let mistakes = load("", &[("OFFPUSH_SECRET_KEY", "a7a7")], &dev()).expect_err("too short");
+    assert_eq!(mistakes.0[0].origin, "variable OFFPUSH_SECRET_KEY");
+    assert!(!mistakes.to_string().contains("a7a7"), "{mistakes}");
+}
+
+#[test]
 fn without_an_admin_key_only_development_starts() {
     let mistakes = load("", &[], &Overrides::default()).expect_err("no key");
     assert!(mistakes.names("auth.admin_key_file"), "{mistakes}");

@@ -1,7 +1,8 @@
 //! The one integration binary; each module says what belongs in it.
 
-mod store;
+mod cli;
 mod config;
-mod vendors_west;
-mod vendors_android;
 mod sim_android;
+mod store;
+mod vendors_android;
+mod vendors_west;
