@@ -188,8 +188,8 @@ impl Vendor for Oppo {
         _certificate: &SendingCertificate,
         notification: &Notification,
     ) -> usize {
-        // The limit is on `action_parameters`; title and text have limits in characters.
-        message::action_parameters(notification).len()
+        // The limit is on `action_parameters` and, like those of title and text, in characters.
+        message::action_parameters(notification).chars().count()
     }
 
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {

@@ -21,7 +21,9 @@ pub fn bodies(call: &Call<'_>) -> Vec<(String, Range<usize>)> {
     let options = &call.certificate.options;
     let mut bodies = Vec::with_capacity(1);
     let mut start = 0;
-    for run in call.targets.chunk_by(|one, next| one.badge == next.badge) {
+    // Without the launcher's class Huawei takes no badge at all, so none can differ.
+    let badged = filled(&options.badge_class).is_some();
+    for run in call.targets.chunk_by(|one, next| !badged || one.badge == next.badge) {
         for part in run.chunks(TOKENS_MAX) {
             let targets = start..start + part.len();
             start = targets.end;
@@ -119,21 +121,18 @@ fn shown(
     if let Some(sound) = filled(&notification.sound) {
         shown["sound"] = format!("/raw/{}", request::sound_name(sound)).into();
     }
-    if let Some(badge) = badge {
-        shown["badge"] = badge_of(badge, options);
+    // The class names the icon: Huawei refuses a badge that comes without.
+    if let (Some(badge), Some(class)) = (badge, filled(&options.badge_class)) {
+        shown["badge"] = badge_of(badge, class);
     }
     shown
 }
 
-fn badge_of(badge: Badge, options: &Options) -> Value {
-    let mut value = match badge {
-        Badge::Set(number) => json!({ "set_num": number.min(BADGE_MAX) }),
-        Badge::Add(number) => json!({ "add_num": number.clamp(1, BADGE_MAX) }),
-    };
-    if let Some(class) = filled(&options.badge_class) {
-        value["class"] = class.into();
+fn badge_of(badge: Badge, class: &str) -> Value {
+    match badge {
+        Badge::Set(number) => json!({ "set_num": number.min(BADGE_MAX), "class": class }),
+        Badge::Add(number) => json!({ "add_num": number.clamp(1, BADGE_MAX), "class": class }),
     }
-    value
 }
 
 /// Whether `Ext` travels in the intent: `ExtAsHuaweiIntentParam` 1, which counts only when a tap
@@ -199,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_badge_stays_within_what_huawei_takes() {
-        let options = Options::default();
-        assert_eq!(badge_of(Badge::Set(500), &options), json!({ "set_num": 99 }));
-        assert_eq!(badge_of(Badge::Set(0), &options), json!({ "set_num": 0 }));
-        assert_eq!(badge_of(Badge::Add(0), &options), json!({ "add_num": 1 }));
+        let badge = |badge| badge_of(badge, "a.Main");
+        assert_eq!(badge(Badge::Set(500)), json!({ "set_num": 99, "class": "a.Main" }));
+        assert_eq!(badge(Badge::Set(0)), json!({ "set_num": 0, "class": "a.Main" }));
+        assert_eq!(badge(Badge::Add(0)), json!({ "add_num": 1, "class": "a.Main" }));
     }
 }

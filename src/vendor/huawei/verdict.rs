@@ -137,13 +137,13 @@ pub fn advice(code: &str, verdict: Verdict) -> Option<&'static str> {
         }
         "80100016" => "Huawei refused the content as sensitive: the sender must word it otherwise",
         "80200001" => {
-            "check that the client id and secret belong to this app: Huawei refused the access token"
+            "check that client id and secret are this app's: Huawei refused the access token"
         }
         "80200003" | "80200005" => {
             "if this repeats, check the server's clock: Huawei says the access token has expired"
         }
         "80300002" => {
-            "enable Push Kit for the app in AppGallery Connect and check that the client id is its own"
+            "enable Push Kit in AppGallery Connect and check that the client id is the app's"
         }
         ALL_INVALID if matches!(verdict, Verdict::AuthRejected { .. }) => {
             "Huawei refuses the app, not its tokens: check its rights and penalties in the console"
@@ -159,7 +159,7 @@ pub fn advice(code: &str, verdict: Verdict) -> Option<&'static str> {
         "80300037" => "the app is under a penalty: ask Huawei's support what to mend",
         "http_404" => "check the endpoint in the server's config: Huawei does not know the path",
         "http_503" | "80100017" => {
-            "raise the app's rate with Huawei or lower the certificate's pace: its flow control answered"
+            "lower the certificate's pace or ask Huawei for a higher rate: it throttles the app"
         }
         "1101" | "1203" => "check client id and client secret: Huawei's sign-in refused them",
         _ => match verdict {

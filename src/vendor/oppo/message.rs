@@ -14,6 +14,9 @@ use crate::vendor::{Badge, Call, Notification, Target, request};
 /// `target_type` of a registration id.
 const REGISTRATION_ID: u8 = 2;
 
+/// Largest badge: OPPO reads a signed 32-bit number.
+const BADGE_MAX: u32 = i32::MAX.unsigned_abs();
+
 /// Longest callback address in characters.
 const CALLBACK_URL_MAX: usize = 200;
 
@@ -85,8 +88,8 @@ pub fn body(call: &Call<'_>, targets: &[Target]) -> (&'static str, &'static str,
 
 fn of<'a>(target: &'a Target, shared: &'a Shared<'a>) -> Message<'a> {
     let badge = target.badge.map(|badge| match badge {
-        Badge::Set(number) => (0, number),
-        Badge::Add(number) => (1, number),
+        Badge::Set(number) => (0, number.min(BADGE_MAX)),
+        Badge::Add(number) => (1, number.min(BADGE_MAX)),
     });
     let notification = Body {
         app_message_id: target.push_id.to_string(),

@@ -149,7 +149,7 @@ fn of_code(code: &str, reply: &Reply, now: UnixMs) -> Verdict {
 pub fn advice(code: &str, verdict: Verdict) -> Option<&'static str> {
     Some(match code {
         "11" | "29" if verdict == (Verdict::AuthRejected { renew: true }) => {
-            "if this repeats, check that nothing else signs in with this app key: OPPO refused the token"
+            "if this repeats, see what else signs in with this app key: OPPO refused the token"
         }
         "14" | "15" => "check app_key: OPPO does not know it",
         "16" | "17" => {

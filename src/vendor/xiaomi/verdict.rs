@@ -110,7 +110,7 @@ pub fn advice(code: &str, verdict: Verdict) -> Option<&'static str> {
         }
         "10036" | "21303" => "check in Xiaomi's console that push is enabled for this app",
         "20301" | "bad_regids" => {
-            "when every token fails, compare package name and secret with the app that made the tokens"
+            "when every token fails, compare package name and secret with the app of the tokens"
         }
         "21301" | "21302" | "http_401" => {
             "check the app secret: Xiaomi did not accept it for this package name"

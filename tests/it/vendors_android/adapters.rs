@@ -1,0 +1,246 @@
+//! What golden files cannot say of the Huawei, Xiaomi and OPPO adapters: repeats, full parcels,
+//! sizes, credentials, and that nothing a network brings can upset them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use offpush::transport::Reply;
+use offpush::vendor::{Badge, Call, Target, Verdict};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::vendors_android::golden::{
+    NOW, VENDORS, certificate, good_credential, notification, read_credential, target, vendor,
+};
+
+#[test]
+fn a_repeat_is_the_same_request() {
+    for name in VENDORS {
+        let certificate = certificate(name, &good_credential(name), &json!({}));
+        let notification = notification(&json!({}), &json!({}));
+        let targets = [target(0, "AAAA", None), target(1, "BBBB", None)];
+        let body = |targets: &[Target]| {
+            let call = Call {
+                certificate: &certificate,
+                access: None,
+                notification: &notification,
+                targets,
+                now: NOW,
+            };
+            vendor(name).encode(&call).remove(0).request.body
+        };
+        assert_eq!(body(&targets), body(&targets), "{name}");
+        assert!(vendor(name).profile().repeats_are_safe, "{name}");
+    }
+}
+
+#[test]
+fn a_full_parcel_is_one_request() {
+    for name in VENDORS {
+        let certificate = certificate(name, &good_credential(name), &json!({}));
+        let notification = notification(&json!({}), &json!({}));
+        let targets: Vec<Target> =
+            (0..1_001).map(|at| target(at, &format!("token-{at:04}"), None)).collect();
+        let count = |count: usize| -> Vec<_> {
+            let targets = &targets[..count];
+            let (certificate, notification) = (&certificate, &notification);
+            let call = Call { certificate, access: None, notification, targets, now: NOW };
+            vendor(name)
+                .encode(&call)
+                .into_iter()
+                .map(|push| (push.targets.start, push.targets.end))
+                .collect()
+        };
+        assert_eq!(count(vendor(name).profile().parcel_deliveries_max), [(0, 1_000)], "{name}");
+        assert_eq!(count(1_001), [(0, 1_000), (1_000, 1_001)], "{name}");
+        assert!(count(0).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn huaweis_payload_is_its_largest_body_without_tokens() {
+    let options = json!({"badge_class": "com.app.Main", "receipt_id": "RCP1"});
+    let certificate = certificate("huawei", &good_credential("huawei"), &options);
+    let given = json!({"ext": "{\"k\":1}", "lives_s": 9_999_999});
+    let notification = notification(&given, &json!({"AndroidInfo": {"PushStyle": 1}}));
+    let targets = [target(0, "AAAA", Some(Badge::Set(99)))];
+    let call = Call {
+        certificate: &certificate,
+        access: None,
+        notification: &notification,
+        targets: &targets,
+        now: NOW,
+    };
+    let sent = vendor("huawei").encode(&call).remove(0).request.body.len();
+    let counted = vendor("huawei").payload_bytes(&certificate, &notification);
+    assert_eq!(sent, counted + "\"AAAA\"".len());
+}
+
+#[test]
+fn xiaomi_counts_bytes_of_the_pass_through_text_and_oppo_characters() {
+    let given = json!({"ext": "{\"k\":\"é\"}"});
+    for (name, size) in [("xiaomi", 10), ("oppo", 9)] {
+        let certificate = certificate(name, &good_credential(name), &json!({}));
+        let notification = notification(&given, &json!({}));
+        assert_eq!(vendor(name).payload_bytes(&certificate, &notification), size, "{name}");
+    }
+}
+
+#[test]
+fn a_credential_says_who_it_is_and_keeps_its_secret() {
+    let read = |name| read_credential(name, &good_credential(name)).expect("a credential");
+    assert_eq!(read("huawei").identity["client_id"], "1047");
+    assert_eq!(read("xiaomi").identity["package_name"], "com.a.b");
+    assert_eq!(read("xiaomi").identity["region"], "china");
+    assert_eq!(read("oppo").identity["app_key"], "k");
+    for name in VENDORS {
+        let credential = read(name);
+        assert_eq!((credential.warnings.len(), credential.expires_at), (0, None), "{name}");
+        let values: Vec<&String> = credential.identity.values().collect();
+        assert!(!values.iter().any(|value| ["s3cr/et+=", "x=", "m"].contains(&value.as_str())));
+    }
+}
+
+#[test]
+fn each_mistake_in_a_credential_names_its_field() {
+    let cases = [
+        ("huawei", json!({"type": "oauth"}), "credential_missing_field", "client_id"),
+        ("huawei", json!({"type": "p8"}), "credential_malformed", "type"),
+        (
+            "huawei",
+            json!({"type": "oauth", "client_id": "1", "client_secret": ""}),
+            "credential_missing_field",
+            "client_secret",
+        ),
+        (
+            "huawei",
+            json!({"type": "oauth", "client_id": "../1", "client_secret": "s"}),
+            "credential_malformed",
+            "client_id",
+        ),
+        (
+            "huawei",
+            json!({"type": "oauth", "client_id": "1", "token_endpoint": "https://evil.test"}),
+            "foreign_endpoint",
+            "token_endpoint",
+        ),
+        ("xiaomi", json!({"type": "secret"}), "credential_missing_field", "package_name"),
+        (
+            "xiaomi",
+            json!({"type": "secret", "package_name": "a.b"}),
+            "credential_missing_field",
+            "app_secret",
+        ),
+        (
+            "xiaomi",
+            json!({"type": "secret", "package_name": "a.b", "app_secret": "s", "region": "mars"}),
+            "credential_malformed",
+            "region",
+        ),
+        (
+            "xiaomi",
+            json!({"type": "secret", "package_name": "a.b", "app_secret": "s",
+                   "region": "https://evil.test"}),
+            "foreign_endpoint",
+            "region",
+        ),
+        ("oppo", json!({"type": "master_secret"}), "credential_missing_field", "app_key"),
+        (
+            "oppo",
+            json!({"type": "master_secret", "app_key": "k", "app_secret": "s"}),
+            "credential_missing_field",
+            "master_secret",
+        ),
+        (
+            "oppo",
+            json!({"type": "master_secret", "app_key": "k", "master_secret": 1}),
+            "credential_malformed",
+            "master_secret",
+        ),
+    ];
+    for (name, credential, code, field) in cases {
+        let error = read_credential(name, &credential).err().expect("a refusal");
+        let wanted = (code, format!("credential.{field}"));
+        assert_eq!((error.code, error.field), wanted, "{name} {credential}");
+    }
+}
+
+#[test]
+fn the_oppo_secret_mix_up_is_explained() {
+    let credential = json!({"type": "master_secret", "app_key": "k", "app_secret": "hush"});
+    let error = read_credential("oppo", &credential).err().expect("a refusal");
+    assert!(error.message.contains("MasterSecret"), "{error}");
+    assert!(!error.message.contains("hush"), "{error}");
+    let advice = vendor("oppo").advice("16", Verdict::AuthRejected { renew: false });
+    assert!(advice.is_some_and(|advice| advice.contains("AppSecret")), "{advice:?}");
+}
+
+#[test]
+fn no_credential_of_these_is_a_file() {
+    for name in VENDORS {
+        let read = vendor(name).credential_from_file("key.json", b"{}", &BTreeMap::new());
+        assert_eq!(read.expect_err("a refusal").field, "credential", "{name}");
+    }
+}
+
+#[test]
+fn without_an_access_token_there_is_no_authorization_header() {
+    let certificate = certificate("huawei", &good_credential("huawei"), &json!({}));
+    let notification = notification(&json!({}), &json!({}));
+    let targets = [target(0, "AAAA", None)];
+    let call = Call {
+        certificate: &certificate,
+        access: None,
+        notification: &notification,
+        targets: &targets,
+        now: NOW,
+    };
+    let request = vendor("huawei").encode(&call).remove(0).request;
+    assert!(!request.headers.contains_key("authorization"));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let names = "code|msg|data|message|illegal_tokens|bad_regids|errorCode|registrationId|x";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "(0|11|80000000|80100000|80300007|20301|tok-1|tok-2,tok-1|\\{\\}|\\[|.{0,6})"
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(names, inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_arrives_gives_one_answer_per_target_and_no_token(
+        json in any_json(),
+        noise in prop::collection::vec(any::<u8>(), 0..40),
+        is_json in any::<bool>(),
+        status in 200_u16..600,
+        count in 0_usize..4,
+    ) {
+        let body = if is_json { Bytes::from(json.to_string()) } else { noise.into() };
+        let status = StatusCode::from_u16(status).expect("a status");
+        let reply = Reply { status, headers: HeaderMap::new(), body };
+        let targets: Vec<Target> =
+            (0..count).map(|at| target(at, &format!("tok-{at}"), None)).collect();
+        for name in VENDORS {
+            let answers = vendor(name).decode(&reply, &targets, NOW);
+            prop_assert_eq!(answers.len(), targets.len());
+            for answer in answers {
+                prop_assert!(!answer.says.contains("tok-"), "{}", answer.says);
+                let accepted = answer.verdict == Verdict::Accepted;
+                prop_assert!(!accepted || status.is_success(), "accepted with {}", status);
+            }
+            let _ = vendor(name).read_sign_in(&reply, NOW);
+        }
+    }
+}
