@@ -259,3 +259,41 @@ impl Simulator for Meizu {
         self.accounts.iter().map(credential).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, header};
+
+    use super::*;
+    use crate::model::time::UnixMs;
+
+    fn sign_of(fields: &[(&str, &str)], secret: &str) -> String {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let form = HeaderValue::from_static(crate::sim::form::FORM);
+        let request = SimRequest {
+            method: Method::POST,
+            path: PUSH.to_owned(),
+            query: String::new(),
+            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, form)]),
+            body: body.into(),
+            connection: 1,
+            client_certificate: None,
+            now: UnixMs(0),
+        };
+        signature(&Form::of(&request).expect("a form"), secret)
+    }
+
+    #[test]
+    fn the_signs_of_the_reference_are_recomputed() {
+        let own = r#"{"noticeBarInfo":{"noticeMsgType":1,"title":"A","content":"你好"}}"#;
+        let fields = [("messageJson", own), ("appId", "10000"), ("pushIds", "PUSHID_A,PUSHID_B")];
+        assert_eq!(sign_of(&fields, "meizu-app-secret"), "cac2d48da901e175748a8c6752d8ad49");
+        let vendor = concat!(
+            r#"{"title":"title","content":"content","#,
+            r#""pushTimeInfo":{"offLine":1,"validTime":24}}"#
+        );
+        let ids = "RA50c6348036344485d01776773577c64740465480a6b";
+        let fields = [("appId", "10000"), ("pushIds", ids), ("messageJson", vendor)];
+        assert_eq!(sign_of(&fields, "<APP_SECRET>"), "ac076ff25d9900015a681cb5172aa53b");
+    }
+}

@@ -16,23 +16,18 @@ use serde_json::{Map, Value, json};
 use crate::model::time::UnixMs;
 use crate::sim::fields::Fields;
 use crate::sim::form::{JSON, has_content_type};
-use crate::sim::md5::md5_hex;
 use crate::sim::memory::{AccessTokens, Seen, Standing, random_hex};
 use crate::sim::phones::{Phones, Shown, TokenLife};
 use crate::sim::quota::{DailyQuotas, china_secs};
+use crate::sim::vivo::auth::text_or_number;
 use crate::sim::vivo::message::Message;
 use crate::sim::{SimCredential, SimReply, SimRequest, Simulator};
 
+mod auth;
 mod message;
 
 /// Lifetime of an `authToken`, in seconds.
 pub const AUTH_TOKEN_SECONDS: u64 = 86_400;
-
-/// How far a timestamp may be from vivo's clock.
-pub const TIMESTAMP_SKEW: Duration = Duration::from_secs(600);
-
-/// Most auth calls of an app in one second.
-pub const AUTH_CALLS_PER_SECOND: u32 = 10;
 
 /// Most saved messages remembered.
 pub const TASKS_MAX: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
@@ -56,14 +51,6 @@ const OUTSIDE_HOURS: u32 = 10_071;
 const TOO_FAST: u32 = 10_072;
 const SYSTEM_QUOTA: u32 = 10_073;
 const APP_ID_MISMATCH: u32 = 10_094;
-const APP_ID_MISSING: u32 = 10_200;
-const APP_KEY_MISSING: u32 = 10_201;
-const APP_KEY_INVALID: u32 = 10_202;
-const TIMESTAMP_MISSING: u32 = 10_203;
-const SIGN_MISSING: u32 = 10_204;
-const APP_UNKNOWN: u32 = 10_205;
-const SIGN_INVALID: u32 = 10_206;
-const TIMESTAMP_INVALID: u32 = 10_207;
 const TARGET_INVALID: u32 = 10_302;
 const REQUEST_ID_REPEATED: u32 = 10_303;
 
@@ -160,36 +147,6 @@ impl Vivo {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn authenticate(&self, request: &SimRequest) -> Result<Value, Refusal> {
-        let body = json_of(request)?;
-        let body = Fields(&body);
-        let text = |field, code| {
-            let text = body.get(field).and_then(text_or_number);
-            text.ok_or_else(|| Refusal::new(code, format!("{field} is empty")))
-        };
-        let app_id = text("appId", APP_ID_MISSING)?;
-        let app_key = text("appKey", APP_KEY_MISSING)?;
-        let timestamp = text("timestamp", TIMESTAMP_MISSING)?;
-        let sign = text("sign", SIGN_MISSING)?;
-        let account = self.accounts.iter().find(|account| account.app_id == app_id);
-        let account = account.ok_or_else(|| Refusal::new(APP_UNKNOWN, "app does not exist"))?;
-        if !self.state().auth_call_fits(&app_id, request.now) {
-            return Err(Refusal::new(TOO_FAST, "too many auth calls"));
-        }
-        if account.app_key != app_key {
-            return Err(Refusal::new(APP_KEY_INVALID, "appKey is invalid"));
-        }
-        if !timely(&timestamp, request.now) {
-            return Err(Refusal::new(TIMESTAMP_INVALID, "timestamp is out of range"));
-        }
-        if sign != signature(account, &timestamp) {
-            return Err(Refusal::new(SIGN_INVALID, "sign is invalid"));
-        }
-        let token = random_hex(16);
-        self.state().tokens.issue(token.clone(), &app_id, request.now);
-        Ok(json!({"authToken": token}))
     }
 
     /// The body and the app of the `authToken` header.
@@ -300,17 +257,6 @@ impl Vivo {
     }
 }
 
-impl State {
-    fn auth_call_fits(&mut self, app_id: &str, now: UnixMs) -> bool {
-        let calls = self.auth_calls.entry(app_id.to_owned()).or_default();
-        if calls.0 != now.secs() {
-            *calls = (now.secs(), 0);
-        }
-        calls.1 = calls.1.saturating_add(1);
-        calls.1 <= AUTH_CALLS_PER_SECOND
-    }
-}
-
 fn shown(
     message: &Message,
     target: &str,
@@ -340,25 +286,6 @@ fn json_of(request: &SimRequest) -> Result<Map<String, Value>, Refusal> {
         return Err(refused("content type is not application/json"));
     }
     serde_json::from_slice(&request.body).map_err(|_| refused("the body is not a JSON object"))
-}
-
-/// A value that some clients send as text and others as a number.
-fn text_or_number(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-fn timely(timestamp: &str, now: UnixMs) -> bool {
-    let at = timestamp.parse().map(UnixMs);
-    at.is_ok_and(|at| now.since(at) <= TIMESTAMP_SKEW && at.since(now) <= TIMESTAMP_SKEW)
-}
-
-fn signature(account: &VivoAccount, timestamp: &str) -> String {
-    let VivoAccount { app_id, app_key, app_secret } = account;
-    md5_hex(format!("{app_id}{app_key}{timestamp}{app_secret}").trim().as_bytes())
 }
 
 impl Simulator for Vivo {

@@ -9,8 +9,11 @@ use offpush::sim::phones::{Phones, TokenLife};
 use offpush::sim::{SimReply, SimRequest, Simulator};
 use serde_json::{Map, Value};
 
+mod honor;
 mod huawei;
+mod meizu;
 mod oppo;
+mod vivo;
 mod xiaomi;
 
 /// The tests' present: 2023-11-14.
