@@ -1,0 +1,65 @@
+//! Reading a JSON body into a type, with the field in every error.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use serde::de::DeserializeOwned;
+
+use crate::api::error::ApiError;
+
+/// A body, or why there is none.
+pub type Body = Result<Bytes, BytesRejection>;
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// 413, or 400 `json_malformed` / `field_malformed` with the field's path.
+pub fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    read_slice(&body?)
+}
+
+/// Reads JSON text.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.inner();
+        if inner.is_syntax() || inner.is_eof() {
+            let message = format!("the body is not valid JSON: {inner}");
+            return ApiError::bad("json_malformed", "", message).without_field();
+        }
+        let named = missing_field(inner);
+        let field = match (path.as_str(), named) {
+            (".", Some(named)) => named,
+            (path, Some(named)) => format!("{path}.{named}"),
+            (path, None) => path.to_owned(),
+        };
+        let code = if inner.to_string().starts_with("missing field") {
+            "missing_field"
+        } else {
+            "field_malformed"
+        };
+        ApiError::bad(code, &field, inner.to_string())
+    })?;
+    reader.end().map_err(|error| {
+        ApiError::bad("json_malformed", "", format!("the body is not valid JSON: {error}"))
+            .without_field()
+    })?;
+    Ok(value)
+}
+
+/// The field a serde error names in its text but not in its path.
+fn missing_field(error: &serde_json::Error) -> Option<String> {
+    let text = error.to_string();
+    let rest = text.strip_prefix("missing field `").or_else(|| text.strip_prefix("unknown field `"))?;
+    rest.split_once('`').map(|(name, _)| name.to_owned())
+}
+
+impl ApiError {
+    fn without_field(mut self) -> Self {
+        self.field = None;
+        self
+    }
+}

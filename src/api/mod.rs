@@ -1,0 +1,186 @@
+//! The HTTP API: every route on one screen, and what holds for all of them.
+
+pub mod admin;
+pub mod auth;
+pub mod body;
+pub mod certificates;
+pub mod devices;
+pub mod error;
+pub mod explain;
+pub mod limits;
+pub mod messages;
+pub mod operate;
+pub mod preferences;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, post, put};
+
+use crate::api::error::ApiError;
+use crate::api::limits::Limits;
+use crate::api_keys::{ApiKeys, Caller};
+use crate::apps::Apps;
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::dispatch::Dispatch;
+use crate::facts::Withdrawn;
+use crate::ingest::Ingest;
+use crate::preferences::receive_options::ReceiveOptions;
+use crate::registry::Registry;
+use crate::store::Store;
+use crate::telemetry::{Metrics, events};
+
+/// Names a request in answers and logs.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id taken over from a caller.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// What the handlers work with.
+pub struct Api {
+    /// Clock.
+    pub clock: Clock,
+    /// Store, for reading what has no room of its own: ledger, traces, health.
+    pub store: Arc<dyn Store>,
+    /// Tenants.
+    pub apps: Arc<Apps>,
+    /// API keys.
+    pub keys: Arc<ApiKeys>,
+    /// Certificates.
+    pub credentials: Arc<Credentials>,
+    /// Devices.
+    pub registry: Registry,
+    /// Preferences and receive options.
+    pub receive_options: ReceiveOptions,
+    /// Takes messages.
+    pub ingest: Arc<Ingest>,
+    /// Lanes.
+    pub dispatch: Arc<Dispatch>,
+    /// Withdrawn messages.
+    pub withdrawn: Withdrawn,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Rates of callers.
+    pub limits: Limits,
+    /// Set while the relay stops.
+    pub draining: AtomicBool,
+    /// Development: everybody is the operator.
+    pub open_to_all: bool,
+    /// Largest body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+impl Api {
+    /// Whose key it is; slows down callers who guess or who ask too often.
+    fn check_key(&self, key: &str) -> Result<Option<Caller>, ApiError> {
+        let caller = self.keys.scope_of(key);
+        if caller.is_none() {
+            self.check_attempts()?;
+            self.failed_attempt();
+        }
+        Ok(caller)
+    }
+
+    fn check_attempts(&self) -> Result<(), ApiError> {
+        self.limits.may_try().map_err(|after| limits::too_many(after, "too many unknown keys"))
+    }
+
+    fn failed_attempt(&self) {
+        self.limits.note_failure();
+    }
+
+    /// Whether new messages are taken.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Every route.
+pub fn router(api: Arc<Api>) -> Router {
+    let of_app = Router::new()
+        .route("/", put(admin::put_app).get(admin::get_app))
+        .route("/keys", post(admin::create_key).get(admin::list_keys))
+        .route("/keys/{id}", delete(admin::delete_key))
+        .route("/certificates", post(certificates::create).get(certificates::list))
+        .route(
+            "/certificates/{cert_id}",
+            get(certificates::show).put(certificates::change).delete(certificates::delete),
+        )
+        .route("/certificates/{cert_id}/verify", post(certificates::verify))
+        .route("/certificates/{cert_id}/test-push", post(certificates::test_push))
+        .route("/certificates/{cert_id}/devices", get(devices::list_of_certificate))
+        .route("/users/{user}/devices", get(devices::list))
+        .route("/users/{user}/devices/{device_id}", put(devices::register).delete(devices::log_out))
+        .route("/users/{user}/devices/{device_id}/state", post(devices::report_state))
+        .route("/users/{user}/preferences", get(preferences::show).put(preferences::set))
+        .route(
+            "/users/{user}/conversations/{conversation}/receive-option",
+            get(preferences::show_option)
+                .put(preferences::set_option)
+                .delete(preferences::clear_option),
+        )
+        .route("/messages", post(messages::take))
+        .route("/messages/{message_id}", delete(messages::withdraw))
+        .route("/messages/{message_id}/explain", get(explain::one))
+        .route("/explain", get(explain::search).post(explain::dry_run))
+        .route("/dead-letters", get(operate::dead_letters))
+        .route("/dead-letters/replay", post(operate::replay));
+    Router::new()
+        .route("/v1/apps", get(admin::list_apps))
+        .nest("/v1/apps/{app}", of_app)
+        .route("/v1/ledger", get(operate::ledger))
+        .route("/v1/lanes", get(operate::lanes))
+        .route("/v1/lanes/{cert_id}/pause", post(operate::pause))
+        .route("/v1/lanes/{cert_id}/resume", post(operate::resume))
+        .route("/healthz", get(operate::healthz))
+        .route("/health", get(operate::readyz))
+        .route("/readyz", get(operate::readyz))
+        .route("/version", get(operate::version))
+        .route("/metrics", get(operate::metrics))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .layer(DefaultBodyLimit::max(api.body_bytes_max))
+        .layer(middleware::from_fn_with_state(api.clone(), around))
+        .with_state(api)
+}
+
+async fn nothing_here() -> ApiError {
+    ApiError::not_found("route_not_found", "there is nothing at this path")
+}
+
+async fn other_method() -> ApiError {
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    ApiError::new(status, "method_not_allowed", "this path does not take this method")
+}
+
+/// Around every request: its id, its count, its log line.
+async fn around(State(_api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(&REQUEST_ID).filter(|id| is_plain(id)).cloned();
+    let id = given.unwrap_or_else(new_request_id);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    events::request_answered(route, status);
+    tracing::debug!(%method, route, status, request_id = ?id, "request answered");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn is_plain(id: &HeaderValue) -> bool {
+    id.len() <= REQUEST_ID_BYTES_MAX
+        && !id.is_empty()
+        && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+fn new_request_id() -> HeaderValue {
+    let id = format!("{:016x}", fastrand::u64(..));
+    HeaderValue::from_str(&id).expect("hex digits are a header value")
+}
