@@ -509,6 +509,26 @@ async fn lost_and_spoiled_files_are_damage() {
 }
 
 #[tokio::test]
+async fn a_few_spoiled_bytes_of_a_closed_store_are_damage() {
+    for (backend, file) in [(Backend::Sled, "db"), (Backend::Redb, "offpush.redb")] {
+        let fixture = Fixture::new(backend);
+        let row = |number: u32| (Bytes::from(number.to_be_bytes().to_vec()), bytes("needle"));
+        let batch = Batch { put: (0..2000).map(row).collect(), ..Batch::default() };
+        fixture.commit(batch).await.expect("a commit");
+        fixture.store.close().await;
+        let path = fixture.dir.path().join(file);
+        let mut content = std::fs::read(&path).expect("a file");
+        let found = content.windows(6).rposition(|window| window == b"needle");
+        content[found.expect("values are stored as they are")] ^= 1;
+        std::fs::write(&path, content).expect("a file");
+        for _ in 0..2 {
+            let refused = open(backend, fixture.dir.path());
+            assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{backend:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn injected_faults_come_where_they_were_planned() {
     let store = FaultyStore::new(Arc::new(MemoryStore::new()));
     store.fail_call(2, Fault::Full);
