@@ -159,6 +159,9 @@ impl RedbEngine {
         let db = fenced_open(dir, || {
             Database::builder()
                 .set_cache_size(self.cache_bytes)
+                // Without it redb trusts a file that was closed cleanly and would hand out
+                // spoiled values. It reads the whole file, as opening after a crash does anyway.
+                .set_check_integrity_on_open(true)
                 .create(dir.join(FILE))
                 .map_err(|error| open_failure(dir, error.into()))
         })?;

@@ -9,7 +9,10 @@
 //! * a `sled::Batch` holds about [`CHUNK_ROWS`] rows: large ones make memory and disk grow without
 //!   bound, small ones keep both at the size of the live rows;
 //! * the cache size is always given, as the default is 1 GiB;
-//! * a missing log is noticed (see [`crate::store::embedded`]), where sled would start empty.
+//! * a missing log is noticed (see [`crate::store::embedded`]), where sled would start empty;
+//! * a clean close writes the digest of the log to [`SEAL_FILE`] and opening compares it, because
+//!   sled drops the rest of a spoiled log in silence, as if it had never been written. After a
+//!   crash there is no seal, and what is torn at the end of the log was never answered.
 //!
 //! Readers see a group as soon as sled holds it, which is before it is durable. No type of sled
 //! leaves this file.
@@ -17,7 +20,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +51,12 @@ const HOUSEKEEPING_MS: u64 = 200;
 /// sled's log file in the store directory; the lock is on it.
 const LOG_FILE: &str = "db";
 
+/// Holds the digest of the log while the store is cleanly closed; gone while it is open.
+pub const SEAL_FILE: &str = "offpush.seal";
+
+/// Characters of a digest in the seal.
+const DIGEST_CHARS: usize = 64;
+
 /// Where sled puts values too large for its log.
 const BLOB_DIRECTORY: &str = "blobs";
 
@@ -72,6 +81,7 @@ impl SledStore {
             shared: Arc::clone(&shared),
             log: None,
             known_blobs: HashSet::new(),
+            sound: false,
         };
         let opened = engine.open().and_then(|()| settle_format(&mut engine, dir, NAME));
         if let Err(error) = opened {
@@ -156,6 +166,8 @@ struct SledEngine {
     log: Option<File>,
     /// Blob files that are synced already, or were there at opening.
     known_blobs: HashSet<OsString>,
+    /// Open, and the last group went well: closing now is a clean close.
+    sound: bool,
 }
 
 impl SledEngine {
@@ -163,6 +175,7 @@ impl SledEngine {
         if is_locked(&self.dir) {
             return Err(OpenError::Locked { dir: self.dir.clone() });
         }
+        break_seal(&self.dir)?;
         let config = sled::Config::new()
             .path(&self.dir)
             .cache_capacity(self.cache_bytes)
@@ -179,6 +192,7 @@ impl SledEngine {
         });
         prepared.map_err(|error| OpenError::io(&self.dir, error))?;
         self.shared.store(Some(Arc::new(db)));
+        self.sound = true;
         Ok(())
     }
 
@@ -226,6 +240,7 @@ impl Engine for SledEngine {
 
     fn apply(&mut self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
         let db = self.db()?;
+        self.sound = false;
         for chunk in chunks {
             let mut batch = sled::Batch::default();
             for (key, value) in chunk {
@@ -237,7 +252,9 @@ impl Engine for SledEngine {
             db.apply_batch(batch).map_err(write_failure)?;
         }
         db.flush().map_err(write_failure)?;
-        self.sync().map_err(io_failure)
+        self.sync().map_err(io_failure)?;
+        self.sound = true;
+        Ok(())
     }
 
     fn shut(&mut self) {
@@ -246,6 +263,10 @@ impl Engine for SledEngine {
         // sled's threads let go of the file a moment after the last handle is dropped.
         if !wait_until(|| !is_locked(&self.dir)) {
             tracing::warn!("sled has not released its files yet");
+        } else if std::mem::take(&mut self.sound)
+            && let Err(error) = seal(&self.dir)
+        {
+            tracing::warn!(%error, "the closed store has no seal; the next opening trusts its log");
         }
     }
 
@@ -262,6 +283,52 @@ impl Engine for SledEngine {
 fn is_locked(dir: &Path) -> bool {
     File::open(dir.join(LOG_FILE))
         .is_ok_and(|log| matches!(log.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Writes down what the log is now that it is closed.
+fn seal(dir: &Path) -> io::Result<()> {
+    let mut file = File::create(dir.join(SEAL_FILE))?;
+    file.write_all(log_digest(dir)?.as_bytes())?;
+    file.sync_all()?;
+    sync_directory(dir)
+}
+
+/// Compares the log with its seal, if it has one, and removes the seal before the log changes.
+fn break_seal(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(SEAL_FILE);
+    let io = |error| OpenError::io(dir, error);
+    let sealed = match fs::read_to_string(&path) {
+        Ok(sealed) => sealed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+    };
+    // A crash while sealing leaves less than a digest, which says nothing about the log.
+    if sealed.len() == DIGEST_CHARS {
+        match log_digest(dir) {
+            Ok(found) if found == sealed => {}
+            Ok(_) => {
+                return Err(OpenError::damaged(dir, "its log changed since it was closed"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::damaged(dir, "its log is gone"));
+            }
+            Err(error) => return Err(io(error)),
+        }
+    }
+    fs::remove_file(&path).and_then(|()| sync_directory(dir)).map_err(io)
+}
+
+/// The SHA-256 of sled's log, in hex.
+fn log_digest(dir: &Path) -> io::Result<String> {
+    let mut log = File::open(dir.join(LOG_FILE))?;
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match log.read(&mut buffer)? {
+            0 => return Ok(hex::encode(context.finish())),
+            count => context.update(&buffer[..count]),
+        }
+    }
 }
 
 fn blob_names(dir: &Path) -> io::Result<HashSet<OsString>> {

@@ -243,3 +243,129 @@ fn repeated(error: &StoreError) -> StoreError {
         other => unavailable(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What the scripted engine does with the next group it is given.
+    #[derive(Clone, Copy)]
+    enum Next {
+        Apply,
+        Fail,
+        Fill,
+        Panic,
+    }
+
+    #[derive(Default)]
+    struct Script {
+        rows: Mutex<BTreeMap<Bytes, Bytes>>,
+        next: Mutex<VecDeque<Next>>,
+        groups: AtomicUsize,
+        reopened: AtomicUsize,
+        shut: AtomicUsize,
+    }
+
+    struct Scripted(Arc<Script>);
+
+    impl Engine for Scripted {
+        const CHUNK_ROWS: usize = 64;
+
+        fn read(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            Ok(self.0.rows.lock().expect("no panic").get(key).cloned())
+        }
+
+        fn is_empty(&mut self) -> Result<bool, StoreError> {
+            Ok(self.0.rows.lock().expect("no panic").is_empty())
+        }
+
+        fn apply(&mut self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
+            self.0.groups.fetch_add(1, Ordering::SeqCst);
+            let next = self.0.next.lock().expect("no panic").pop_front();
+            match next.unwrap_or(Next::Apply) {
+                Next::Fail => return Err(unavailable("a broken disk")),
+                Next::Fill => return Err(StoreError::Full),
+                Next::Panic => panic!("a broken page"),
+                Next::Apply => {}
+            }
+            let mut rows = self.0.rows.lock().expect("no panic");
+            for (key, value) in chunks.into_iter().flatten() {
+                match value {
+                    Some(value) => rows.insert(key, value),
+                    None => rows.remove(&key),
+                };
+            }
+            Ok(())
+        }
+
+        fn shut(&mut self) {
+            self.0.shut.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn reopen(&mut self) -> Result<(), StoreError> {
+            self.0.reopened.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    fn started(next: &[Next]) -> (Arc<Script>, Writer) {
+        let script = Arc::new(Script::default());
+        script.next.lock().expect("no panic").extend(next);
+        let writer = Writer::start(Scripted(Arc::clone(&script))).expect("a thread");
+        (script, writer)
+    }
+
+    fn put(key: &'static str) -> (Partition, Batch) {
+        let put = vec![(key.into(), Bytes::from_static(b"1"))];
+        (Partition::of_hash(0), Batch { put, ..Batch::default() })
+    }
+
+    #[tokio::test]
+    async fn a_failed_group_is_answered_and_the_next_is_served() {
+        for (next, is_full) in [(Next::Fail, false), (Next::Panic, false), (Next::Fill, true)] {
+            let (script, writer) = started(&[next]);
+            let answers = writer.commit_all(vec![put("a"), put("b")]).await;
+            assert_eq!(answers.len(), 2);
+            for answer in answers {
+                match answer {
+                    Err(StoreError::Full) => assert!(is_full),
+                    Err(StoreError::Unavailable(_)) => assert!(!is_full),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(script.shut.load(Ordering::SeqCst), 1);
+            assert_eq!(script.reopened.load(Ordering::SeqCst), 1);
+            assert!(writer.commit_all(vec![put("c")]).await[0].is_ok());
+            assert!(!script.rows.lock().expect("no panic").contains_key(&b"a"[..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_call_is_one_group() {
+        let (script, writer) = started(&[]);
+        let batches = vec![put("a"), put("b"), put("c")];
+        assert!(writer.commit_all(batches).await.iter().all(Result::is_ok));
+        assert_eq!(script.groups.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_group_that_changes_nothing_costs_no_sync() {
+        let (script, writer) = started(&[]);
+        let batches = vec![(Partition::of_hash(0), Batch::default())];
+        assert!(writer.commit_all(batches).await[0].is_ok());
+        assert_eq!(script.groups.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn closing_shuts_the_engine_and_refuses_the_rest() {
+        let (script, writer) = started(&[]);
+        writer.close().await;
+        assert_eq!(script.shut.load(Ordering::SeqCst), 1);
+        let (partition, batch) = put("a");
+        assert!(matches!(writer.commit(partition, batch).await, Err(StoreError::Unavailable(_))));
+    }
+}

@@ -1,0 +1,136 @@
+//! What only the engines on disk promise: coming back, exclusion, versions, damage.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use offpush::store::Batch;
+use offpush::store::embedded::{ENGINE_FILE, OpenError, version_key};
+use offpush::store::group::{decode_counter, encode_counter};
+
+use crate::store::{Backend, Fixture, ON_DISK, add, bytes, open, place, put};
+
+#[tokio::test]
+async fn a_reopened_store_keeps_everything() {
+    for backend in ON_DISK {
+        let mut fixture = Fixture::new(backend);
+        fixture.commit(put(&[("a", "1"), ("b", "2")])).await.expect("a commit");
+        fixture.commit(add("n", 4)).await.expect("a commit");
+        fixture
+            .commit(Batch { delete: vec![bytes("b")], ..Batch::default() })
+            .await
+            .expect("a commit");
+        fixture.reopen().await;
+        assert_eq!(fixture.keys(bytes("a")..bytes("z"), 10).await, ["a", "n"].map(bytes));
+        fixture.commit(add("n", 1)).await.expect("a commit");
+        fixture.reopen().await;
+        assert_eq!(fixture.get("n").await, Some(encode_counter(5)));
+        assert!(fixture.store.disk_bytes() > 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_handed_in_before_closing_is_served() {
+    for backend in ON_DISK {
+        let mut fixture = Fixture::new(backend);
+        let commits: Vec<_> = (0..50)
+            .map(|_| {
+                let store = Arc::clone(&fixture.store);
+                tokio::spawn(async move { store.commit(place(), add("n", 1)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        fixture.store.close().await;
+        let mut served = 0;
+        for commit in commits {
+            served += i64::from(commit.await.expect("no panic").is_ok());
+        }
+        fixture.reopen().await;
+        let stored = decode_counter(fixture.get("n").await.as_deref());
+        assert_eq!(stored, Some(served));
+        assert!(served > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused() {
+    for backend in ON_DISK {
+        let mut fixture = Fixture::new(backend);
+        fixture.commit(put(&[("a", "1")])).await.expect("a commit");
+        let second = open(backend, fixture.dir.path());
+        assert!(matches!(second, Err(OpenError::Locked { .. })), "{backend:?}");
+        fixture.commit(put(&[("b", "2")])).await.expect("the first still works");
+        fixture.reopen().await;
+        assert_eq!(fixture.keys(bytes("a")..bytes("z"), 10).await, ["a", "b"].map(bytes));
+    }
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_and_left_alone() {
+    for backend in ON_DISK {
+        let fixture = Fixture::new(backend);
+        let version = Bytes::copy_from_slice(&2_u32.to_be_bytes());
+        let mut batch = put(&[("a", "1")]);
+        batch.put.push((version_key(), version));
+        fixture.commit(batch).await.expect("a commit");
+        fixture.store.close().await;
+        for _ in 0..2 {
+            let refused = open(backend, fixture.dir.path());
+            let Err(OpenError::Newer { found, known, .. }) = refused else {
+                panic!("{backend:?} opened a newer format");
+            };
+            assert_eq!((found, known), (2, 1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_of_another_engine_is_refused() {
+    for (first, second) in [(Backend::Sled, Backend::Redb), (Backend::Redb, Backend::Sled)] {
+        let mut fixture = Fixture::new(first);
+        fixture.commit(put(&[("a", "1")])).await.expect("a commit");
+        fixture.store.close().await;
+        let refused = open(second, fixture.dir.path());
+        assert!(matches!(refused, Err(OpenError::OtherEngine { .. })));
+        fixture.reopen().await;
+        assert_eq!(fixture.get("a").await, Some(bytes("1")));
+    }
+}
+
+#[tokio::test]
+async fn lost_and_spoiled_files_are_damage() {
+    for (backend, file) in [(Backend::Sled, "db"), (Backend::Redb, "offpush.redb")] {
+        let fixture = Fixture::new(backend);
+        fixture.commit(put(&[("a", "1")])).await.expect("a commit");
+        fixture.store.close().await;
+        let path = fixture.dir.path().join(file);
+        for spoiled in [vec![], vec![b'?'; 100_000]] {
+            std::fs::write(&path, spoiled).expect("a file");
+            let refused = open(backend, fixture.dir.path());
+            assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{backend:?}");
+        }
+        std::fs::remove_file(&path).expect("a file");
+        let refused = open(backend, fixture.dir.path());
+        assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{backend:?}");
+        assert!(fixture.dir.path().join(ENGINE_FILE).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_few_spoiled_bytes_of_a_closed_store_are_damage() {
+    for (backend, file) in [(Backend::Sled, "db"), (Backend::Redb, "offpush.redb")] {
+        let fixture = Fixture::new(backend);
+        let row = |number: u32| (Bytes::from(number.to_be_bytes().to_vec()), bytes("needle"));
+        let batch = Batch { put: (0..2000).map(row).collect(), ..Batch::default() };
+        fixture.commit(batch).await.expect("a commit");
+        fixture.store.close().await;
+        let path = fixture.dir.path().join(file);
+        let mut content = std::fs::read(&path).expect("a file");
+        let found = content.windows(6).rposition(|window| window == b"needle");
+        content[found.expect("values are stored as they are")] ^= 1;
+        std::fs::write(&path, content).expect("a file");
+        for _ in 0..2 {
+            let refused = open(backend, fixture.dir.path());
+            assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{backend:?}");
+        }
+    }
+}
