@@ -1,1 +1,2 @@
 //! The one integration binary; each module says what belongs in it.
+mod transport;
