@@ -199,7 +199,8 @@ impl Transport {
     }
 
     /// Stops using connections of `cert` with a generation below `generation_below`. Requests in
-    /// flight on them finish; then they close.
+    /// flight on them finish; then they close. A lane still carrying an older generation would
+    /// open connections of its own again, until they idle out or `retire` is called again.
     pub fn retire(&self, cert: u32, generation_below: u32) {
         let _writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let pools = self.inner.pools.load();

@@ -1,7 +1,7 @@
 //! UserSig: how Tencent's clients and servers prove who they are (TLSSigAPIv2).
 //!
 //! A UserSig is a JSON object, zlib-compressed and written in a base 64 of Tencent's own, that
-//! carries an HMAC-SHA256 over its other fields. Source: Tencent RTC documents 34385 and 34348
+//! carries an HMAC-SHA256 over its other fields. Source: trtc.io documents 34385 and 34348
 //! ("UserSig"), with the official signing packages.
 
 use std::io::Read;
@@ -58,7 +58,7 @@ pub enum UserSigError {
 }
 
 impl UserSigError {
-    /// Tencent's error code (product/269, document 1671, "Account error codes").
+    /// Tencent's error code (trtc.io document 34348).
     pub fn code(self) -> u32 {
         match self {
             UserSigError::Expired => 70_001,

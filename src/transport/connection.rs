@@ -117,6 +117,10 @@ impl Life {
     fn leave_pool(&self) {
         self.draining.store(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.upgrade() {
+            if let Some(refusal) = self.alert.get() {
+                // Told first: those who wait must fail with it, not knock again one by one.
+                pool.failed(TransportError::Handshake(refusal.clone()));
+            }
             pool.remove(self);
         }
     }
@@ -126,12 +130,12 @@ impl Life {
     fn ended(&self, error: Option<hyper::Error>) {
         if let Some(pool) = self.pool.upgrade()
             && !self.answered.load(Ordering::Relaxed)
+            && self.alert.get().is_none()
         {
-            pool.failed(match (self.alert.get(), error) {
-                (Some(alert), _) => TransportError::Handshake(alert.clone()),
-                (None, Some(error)) => TransportError::NotSent(format!("closed at once: {error}")),
-                (None, None) => TransportError::NotSent("closed at once".to_owned()),
-            });
+            pool.failed(TransportError::NotSent(match error {
+                Some(error) => format!("closed at once: {error}"),
+                None => "closed at once".to_owned(),
+            }));
         }
         self.leave_pool();
     }

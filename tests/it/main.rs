@@ -4,5 +4,6 @@ mod cli;
 mod config;
 mod sim_android;
 mod store;
+mod transport;
 mod vendors_android;
 mod vendors_west;
