@@ -19,7 +19,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,20 +30,7 @@ use crate::sim::Simulator;
 use crate::sim::ca::Ca;
 use crate::sim::faults::{ActiveRule, Faults, Rule};
 use crate::sim::phones::{Phones, Shown, TokenLife};
-use crate::sim::server::listener_name;
-
-/// Where a vendor is reached.
-#[derive(Clone, Debug, Serialize)]
-pub struct Endpoint {
-    /// Listener: the vendor, or `<vendor>_sandbox`.
-    #[serde(skip)]
-    pub name: String,
-    /// Base URL without trailing slash.
-    pub endpoint: String,
-    /// Sign-in URL, if the vendor has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_endpoint: Option<String>,
-}
+use crate::sim::server::{Endpoint, listener_name};
 
 /// What the control API works on.
 #[derive(Clone)]

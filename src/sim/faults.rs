@@ -73,6 +73,9 @@ pub struct Action {
     pub reset_before: bool,
     /// Resets the TCP connection after the vendor has taken the request.
     pub reset_after: bool,
+    /// Resets only the request's HTTP/2 stream, with this error code (RFC 9113, 7): 7 is
+    /// `REFUSED_STREAM`. Closes the connection under HTTP/1.1.
+    pub reset_stream: Option<u32>,
     /// Leaves the request open for ever.
     pub never_answer: bool,
     /// Begins to close the connection (GOAWAY, or `connection: close`); the request is answered.
@@ -103,6 +106,7 @@ impl Action {
     pub fn reaches_vendor(&self) -> bool {
         let own = self.status.is_none()
             && !self.reset_before
+            && self.reset_stream.is_none()
             && !self.never_answer
             && matches!(self.answer, None | Some(Canned::Truncated));
         self.processed.unwrap_or(own)
@@ -207,7 +211,7 @@ pub struct ActiveRule {
     /// The rule.
     #[serde(flatten)]
     pub rule: Rule,
-    /// Requests that matched so far.
+    /// Requests that matched while it was in force.
     pub seen: u64,
     /// Requests it was applied to so far.
     pub fired: u64,

@@ -1,7 +1,6 @@
 //! One vendor's port: TLS, HTTP/2 and HTTP/1.1, and the way of a request through fault rules and
 //! simulator.
 
-use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::{Pin, pin};
@@ -195,7 +194,7 @@ impl Connection {
     async fn handle(
         self: Arc<Self>,
         request: hyper::Request<Incoming>,
-    ) -> Result<Response<SimBody>, Infallible> {
+    ) -> Result<Response<SimBody>, h2::Error> {
         let (head, body) = request.into_parts();
         let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
             return Ok(response(SimReply::empty(StatusCode::PAYLOAD_TOO_LARGE), None));
@@ -217,7 +216,7 @@ impl Connection {
             now: self.port.shared.clock.now(),
         };
         match self.port.shared.faults.decide(&self.port.name, &request) {
-            Some(action) => Ok(self.answer_with_fault(request, &action).await),
+            Some(action) => self.answer_with_fault(request, &action).await,
             None => Ok(response(self.answer(&request), None)),
         }
     }
@@ -242,7 +241,7 @@ impl Connection {
         &self,
         mut request: SimRequest,
         action: &Action,
-    ) -> Response<SimBody> {
+    ) -> Result<Response<SimBody>, h2::Error> {
         let shared = &self.port.shared;
         if !action.delay().is_zero() {
             tokio::time::sleep(action.delay()).await;
@@ -263,7 +262,11 @@ impl Connection {
         if action.never_answer {
             pending::<()>().await;
         }
-        response(action.reply(own, request.now), action.answer)
+        if let Some(code) = action.reset_stream {
+            // hyper resets the stream with the code it finds in the error.
+            return Err(h2::Reason::from(code).into());
+        }
+        Ok(response(action.reply(own, request.now), action.answer))
     }
 }
 

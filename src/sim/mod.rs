@@ -5,12 +5,16 @@
 //! not cancel another. A simulator is a pure state machine over [`SimRequest`]; sockets, TLS,
 //! faults and the control API are written once, around them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
 use crate::model::certificate::Environment;
 use crate::model::time::UnixMs;
+use crate::sim::apns::Apns;
+use crate::sim::fcm::Fcm;
 use crate::sim::phones::Phones;
 
 pub mod apns;
@@ -26,14 +30,10 @@ pub mod window;
 
 /// Every simulated vendor with fresh throw-away credentials, ready for
 /// [`SimServer::start`](crate::sim::server::SimServer::start).
-pub fn all() -> Vec<std::sync::Arc<dyn Simulator>> {
-    let production = apns::Apns::production();
-    let sandbox = production.sandbox();
-    vec![
-        std::sync::Arc::new(production),
-        std::sync::Arc::new(sandbox),
-        std::sync::Arc::new(fcm::Fcm::new()),
-    ]
+pub fn all() -> Vec<Arc<dyn Simulator>> {
+    let apns = Apns::production();
+    let sandbox = apns.sandbox();
+    vec![Arc::new(apns), Arc::new(sandbox), Arc::new(Fcm::new())]
 }
 
 /// One request as a vendor's server sees it.

@@ -32,11 +32,19 @@ fn sign(key: &Key, head: &str, claims: &str, algorithm: &'static EcdsaSigningAlg
 struct Bench {
     apns: Apns,
     phones: Phones,
+    /// One provider token for all good requests: a second would come too soon.
+    bearer: String,
 }
 
 impl Bench {
     fn new() -> Self {
-        Bench { apns: Apns::production(), phones: Phones::default() }
+        Bench::of(Apns::production())
+    }
+
+    fn of(apns: Apns) -> Self {
+        let mut bench = Bench { apns, phones: Phones::default(), bearer: String::new() };
+        bench.bearer = format!("bearer {}", bench.jwt(KEY_ID, TEAM_ID, NOW));
+        bench
     }
 
     fn jwt(&self, key_id: &str, team_id: &str, iat: u64) -> String {
@@ -48,8 +56,7 @@ impl Bench {
 
     fn good(&self) -> SimRequest {
         let mut headers = HeaderMap::new();
-        let bearer = format!("bearer {}", self.jwt(KEY_ID, TEAM_ID, NOW));
-        headers.insert("authorization", bearer.parse().unwrap());
+        headers.insert("authorization", self.bearer.parse().unwrap());
         headers.insert("apns-topic", HeaderValue::from_static(BUNDLE_ID));
         SimRequest {
             method: Method::POST,
@@ -270,7 +277,7 @@ fn a_token_grows_old_on_its_connection() {
 
 #[test]
 fn the_lenient_simulator_takes_what_other_clients_send() {
-    let bench = Bench { apns: Apns::production().lenient(), phones: Phones::default() };
+    let bench = Bench::of(Apns::production().lenient());
     let key = bench.apns.accounts().key(KEY_ID).unwrap();
     let head = format!(r#"{{"typ":"JWT","alg":"ES256","kid":"{KEY_ID}"}}"#);
     let claims = format!(r#"{{"iss":"{TEAM_ID}","iat":{NOW}}}"#);
@@ -313,7 +320,7 @@ fn a_key_stays_in_its_world_and_with_its_topics() {
     let request = bench.with(&[("authorization", &sandbox)]);
     bench.refuses(&request, 403, "BadEnvironmentKeyInToken");
     bench.refuses(&bench.with(&[("apns-topic", "com.example.other")]), 403, "InvalidProviderToken");
-    let twin = Bench { apns: bench.apns.sandbox(), phones: Phones::default() };
+    let twin = Bench::of(bench.apns.sandbox());
     let reply = twin.apns.answer(&request, &twin.phones);
     assert_eq!(reply.status, 200);
     assert!(reply.headers.contains_key("apns-unique-id"));
