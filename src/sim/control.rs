@@ -2,7 +2,7 @@
 //!
 //! | Method and path | Meaning |
 //! |---|---|
-//! | `GET /phones?vendor=&token=&limit=` | what phones showed, oldest first; `limit` keeps the newest |
+//! | `GET /phones?vendor=&token=&limit=` | what phones showed; `limit` keeps the newest |
 //! | `POST /phones` | `{"vendor","token","life":"live"\|"dead","since"?}` |
 //! | `DELETE /phones` | forgets notifications and counts |
 //! | `GET /counts` | per vendor: requests, rung, rejected |
@@ -18,6 +18,7 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ pub struct Control {
 
 /// Answers the control API until the server leaves.
 pub async fn serve(listener: TcpListener, control: Control, leaving: CancellationToken) {
-    let serving = axum::serve(listener, router(control));
+    let serving = axum::serve(listener.tap_io(|tcp| drop(tcp.set_nodelay(true))), router(control));
     let served = serving.with_graceful_shutdown(leaving.clone().cancelled_owned());
     tokio::select! {
         _ = served => {}

@@ -14,7 +14,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -24,15 +24,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::sim::body::SimBody;
-use crate::sim::faults::{Action, Canned, Faults};
+use crate::sim::faults::Faults;
+use crate::sim::faults::action::{Action, Canned};
 use crate::sim::phones::Phones;
 use crate::sim::window::{STREAMS_OPEN, Window, Windowed};
 use crate::sim::{SimReply, SimRequest, Simulator};
 
 /// Largest request body read; no vendor takes more.
 pub const BODY_MAX: usize = 1 << 20;
-/// Longest wait for a TLS handshake.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Pause after an error of the listening socket, so that a shortage of handles is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What all ports of a server share.
 pub struct Shared {
@@ -95,7 +96,7 @@ impl Port {
             // An error here is the client's (gone before it was accepted) or a shortage of file
             // handles that ends when others close.
             let Ok((tcp, _)) = accepted else {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let port = Arc::clone(&self);
@@ -105,10 +106,13 @@ impl Port {
 
     async fn serve(self: Arc<Self>, tcp: TcpStream) {
         let _ = tcp.set_nodelay(true);
-        let reset = Arc::new(AtomicBool::new(false));
-        let socket = Socket { tcp, reset: Arc::clone(&reset) };
-        let handshake = tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(socket));
-        let Ok(Ok(tls)) = handshake.await else { return };
+        let socket = Socket { tcp, reset: Arc::default() };
+        // No timer here or below: a paused clock would jump ahead while a socket is waited for.
+        let handshake = tokio::select! {
+            () = self.shared.leaving.cancelled() => return,
+            handshake = self.tls.accept(socket) => handshake,
+        };
+        let Ok(tls) = handshake else { return };
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let session = tls.get_ref().1;
         let leaf = session.peer_certificates().and_then(<[_]>::first);
@@ -127,10 +131,6 @@ impl Port {
         } else {
             connection.serve_http1(tls).await;
         }
-        // The socket is closed when hyper lets go of it, and reset if the flag is up by then.
-        if connection.reset.is_cancelled() {
-            reset.store(true, Ordering::Release);
-        }
         self.simulator.connection_closed(id);
     }
 }
@@ -139,7 +139,7 @@ impl Connection {
     async fn serve_http2(self: &Arc<Self>, tls: TlsStream<Socket>) {
         let flag = Arc::clone(&tls.get_ref().0.reset);
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_OPEN);
+        builder.max_concurrent_streams(STREAMS_OPEN);
         // Request heads are small, bodies at most a few kilobytes.
         builder.max_header_list_size(16 * 1024);
         let this = Arc::clone(self);
@@ -160,7 +160,7 @@ impl Connection {
     async fn serve_http1(self: &Arc<Self>, tls: TlsStream<Socket>) {
         let flag = Arc::clone(&tls.get_ref().0.reset);
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new());
+        builder.header_read_timeout(None);
         let this = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&this).handle(request));
         let serving = builder.serve_connection(TokioIo::new(tls), service);

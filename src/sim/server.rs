@@ -1,8 +1,8 @@
 //! The simulator server: one TLS port per vendor, and a plain HTTP port for control.
 //!
 //! ```text
-//! relay ──TLS, h2 or HTTP/1.1──▶ port (apns, apns_sandbox, fcm …) ─▶ fault rules ─▶ simulator ─▶ phones
-//! test, person ──plain HTTP────▶ control
+//! relay ──TLS, h2 or HTTP/1.1──▶ port (apns, fcm …) ─▶ fault rules ─▶ simulator ─▶ phones
+//! test, person ───plain HTTP───▶ control
 //! ```
 
 use std::collections::BTreeMap;
