@@ -2,7 +2,7 @@
 //!
 //! | Method and path | Meaning |
 //! |---|---|
-//! | `GET /phones?vendor=&token=&limit=` | what phones showed, oldest first; `limit` keeps the newest |
+//! | `GET /phones?vendor=&token=&limit=` | what phones showed; `limit` keeps the newest |
 //! | `POST /phones` | `{"vendor","token","life":"live"\|"dead","since"?}` |
 //! | `DELETE /phones` | forgets notifications and counts |
 //! | `GET /counts` | per vendor: requests, rung, rejected |
@@ -18,8 +18,9 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,20 +31,7 @@ use crate::sim::Simulator;
 use crate::sim::ca::Ca;
 use crate::sim::faults::{ActiveRule, Faults, Rule};
 use crate::sim::phones::{Phones, Shown, TokenLife};
-use crate::sim::server::listener_name;
-
-/// Where a vendor is reached.
-#[derive(Clone, Debug, Serialize)]
-pub struct Endpoint {
-    /// Listener: the vendor, or `<vendor>_sandbox`.
-    #[serde(skip)]
-    pub name: String,
-    /// Base URL without trailing slash.
-    pub endpoint: String,
-    /// Sign-in URL, if the vendor has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_endpoint: Option<String>,
-}
+use crate::sim::server::{Endpoint, listener_name};
 
 /// What the control API works on.
 #[derive(Clone)]
@@ -62,7 +50,7 @@ pub struct Control {
 
 /// Answers the control API until the server leaves.
 pub async fn serve(listener: TcpListener, control: Control, leaving: CancellationToken) {
-    let serving = axum::serve(listener, router(control));
+    let serving = axum::serve(listener.tap_io(|tcp| drop(tcp.set_nodelay(true))), router(control));
     let served = serving.with_graceful_shutdown(leaving.clone().cancelled_owned());
     tokio::select! {
         _ = served => {}

@@ -1,7 +1,6 @@
 //! One vendor's port: TLS, HTTP/2 and HTTP/1.1, and the way of a request through fault rules and
 //! simulator.
 
-use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,7 +14,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -25,15 +24,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::sim::body::SimBody;
-use crate::sim::faults::{Action, Canned, Faults};
+use crate::sim::faults::Faults;
+use crate::sim::faults::action::{Action, Canned};
 use crate::sim::phones::Phones;
 use crate::sim::window::{STREAMS_OPEN, Window, Windowed};
 use crate::sim::{SimReply, SimRequest, Simulator};
 
 /// Largest request body read; no vendor takes more.
 pub const BODY_MAX: usize = 1 << 20;
-/// Longest wait for a TLS handshake.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Pause after an error of the listening socket, so that a shortage of handles is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What all ports of a server share.
 pub struct Shared {
@@ -96,7 +96,7 @@ impl Port {
             // An error here is the client's (gone before it was accepted) or a shortage of file
             // handles that ends when others close.
             let Ok((tcp, _)) = accepted else {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let port = Arc::clone(&self);
@@ -106,10 +106,13 @@ impl Port {
 
     async fn serve(self: Arc<Self>, tcp: TcpStream) {
         let _ = tcp.set_nodelay(true);
-        let reset = Arc::new(AtomicBool::new(false));
-        let socket = Socket { tcp, reset: Arc::clone(&reset) };
-        let handshake = tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(socket));
-        let Ok(Ok(tls)) = handshake.await else { return };
+        let socket = Socket { tcp, reset: Arc::default() };
+        // No timer here or below: a paused clock would jump ahead while a socket is waited for.
+        let handshake = tokio::select! {
+            () = self.shared.leaving.cancelled() => return,
+            handshake = self.tls.accept(socket) => handshake,
+        };
+        let Ok(tls) = handshake else { return };
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let session = tls.get_ref().1;
         let leaf = session.peer_certificates().and_then(<[_]>::first);
@@ -128,10 +131,6 @@ impl Port {
         } else {
             connection.serve_http1(tls).await;
         }
-        // The socket is closed when hyper lets go of it, and reset if the flag is up by then.
-        if connection.reset.is_cancelled() {
-            reset.store(true, Ordering::Release);
-        }
         self.simulator.connection_closed(id);
     }
 }
@@ -140,7 +139,7 @@ impl Connection {
     async fn serve_http2(self: &Arc<Self>, tls: TlsStream<Socket>) {
         let flag = Arc::clone(&tls.get_ref().0.reset);
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_OPEN);
+        builder.max_concurrent_streams(STREAMS_OPEN);
         // Request heads are small, bodies at most a few kilobytes.
         builder.max_header_list_size(16 * 1024);
         let this = Arc::clone(self);
@@ -161,7 +160,7 @@ impl Connection {
     async fn serve_http1(self: &Arc<Self>, tls: TlsStream<Socket>) {
         let flag = Arc::clone(&tls.get_ref().0.reset);
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new());
+        builder.header_read_timeout(None);
         let this = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&this).handle(request));
         let serving = builder.serve_connection(TokioIo::new(tls), service);
@@ -195,7 +194,7 @@ impl Connection {
     async fn handle(
         self: Arc<Self>,
         request: hyper::Request<Incoming>,
-    ) -> Result<Response<SimBody>, Infallible> {
+    ) -> Result<Response<SimBody>, h2::Error> {
         let (head, body) = request.into_parts();
         let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
             return Ok(response(SimReply::empty(StatusCode::PAYLOAD_TOO_LARGE), None));
@@ -217,7 +216,7 @@ impl Connection {
             now: self.port.shared.clock.now(),
         };
         match self.port.shared.faults.decide(&self.port.name, &request) {
-            Some(action) => Ok(self.answer_with_fault(request, &action).await),
+            Some(action) => self.answer_with_fault(request, &action).await,
             None => Ok(response(self.answer(&request), None)),
         }
     }
@@ -242,7 +241,7 @@ impl Connection {
         &self,
         mut request: SimRequest,
         action: &Action,
-    ) -> Response<SimBody> {
+    ) -> Result<Response<SimBody>, h2::Error> {
         let shared = &self.port.shared;
         if !action.delay().is_zero() {
             tokio::time::sleep(action.delay()).await;
@@ -263,7 +262,11 @@ impl Connection {
         if action.never_answer {
             pending::<()>().await;
         }
-        response(action.reply(own, request.now), action.answer)
+        if let Some(code) = action.reset_stream {
+            // hyper resets the stream with the code it finds in the error.
+            return Err(h2::Reason::from(code).into());
+        }
+        Ok(response(action.reply(own, request.now), action.answer))
     }
 }
 

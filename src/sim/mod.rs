@@ -5,13 +5,20 @@
 //! not cancel another. A simulator is a pure state machine over [`SimRequest`]; sockets, TLS,
 //! faults and the control API are written once, around them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
 use crate::model::certificate::Environment;
 use crate::model::time::UnixMs;
+use crate::sim::apns::Apns;
+use crate::sim::fcm::Fcm;
+use crate::sim::huawei::Huawei;
+use crate::sim::oppo::Oppo;
 use crate::sim::phones::Phones;
+use crate::sim::xiaomi::Xiaomi;
 
 pub mod apns;
 pub mod body;
@@ -33,16 +40,16 @@ pub mod xiaomi;
 
 /// Every simulated vendor with fresh throw-away credentials, ready for
 /// [`SimServer::start`](crate::sim::server::SimServer::start).
-pub fn all() -> Vec<std::sync::Arc<dyn Simulator>> {
-    let production = apns::Apns::production();
-    let sandbox = production.sandbox();
+pub fn all() -> Vec<Arc<dyn Simulator>> {
+    let apns = Apns::production();
+    let sandbox = apns.sandbox();
     vec![
-        std::sync::Arc::new(production),
-        std::sync::Arc::new(sandbox),
-        std::sync::Arc::new(fcm::Fcm::new()),
-        std::sync::Arc::new(huawei::Huawei::new()),
-        std::sync::Arc::new(xiaomi::Xiaomi::new()),
-        std::sync::Arc::new(oppo::Oppo::new()),
+        Arc::new(apns),
+        Arc::new(sandbox),
+        Arc::new(Fcm::new()),
+        Arc::new(Huawei::new()),
+        Arc::new(Xiaomi::new()),
+        Arc::new(Oppo::new()),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! The simulator server: one TLS port per vendor, and a plain HTTP port for control.
 //!
 //! ```text
-//! relay ──TLS, h2 or HTTP/1.1──▶ port (apns, apns_sandbox, fcm …) ─▶ fault rules ─▶ simulator ─▶ phones
-//! test, person ──plain HTTP────▶ control
+//! relay ──TLS, h2 or HTTP/1.1──▶ port (apns, fcm …) ─▶ fault rules ─▶ simulator ─▶ phones
+//! test, person ───plain HTTP───▶ control
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustls::server::WebPkiClientVerifier;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use crate::clock::Clock;
 use crate::model::certificate::Environment;
 use crate::sim::Simulator;
 use crate::sim::ca::Ca;
-use crate::sim::control::{self, Control, Endpoint};
+use crate::sim::control::{self, Control};
 use crate::sim::faults::Faults;
 use crate::sim::listener::{Port, Shared};
 use crate::sim::phones::Phones;
@@ -54,6 +55,16 @@ impl Default for SimConfig {
             refusals_narrow: false,
         }
     }
+}
+
+/// Where a vendor is reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    /// Base URL without trailing slash.
+    pub endpoint: String,
+    /// Sign-in URL, if the vendor has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint: Option<String>,
 }
 
 /// A running server. Dropping it stops it without waiting.
@@ -89,7 +100,7 @@ impl SimServer {
             let name = listener_name(simulator.as_ref());
             anyhow::ensure!(!endpoints.contains_key(&name), "two simulators are named {name}");
             let listener = bind(&name, config.address(&name, index)).await?;
-            let endpoint = Endpoint::at(&name, simulator.as_ref(), listener.local_addr()?);
+            let endpoint = Endpoint::at(simulator.as_ref(), listener.local_addr()?);
             let port = Arc::new(Port {
                 token_path: token_path(simulator.vendor()),
                 tls: TlsAcceptor::from(tls_config(simulator.as_ref())?),
@@ -184,10 +195,10 @@ impl SimConfig {
 }
 
 impl Endpoint {
-    fn at(name: &str, simulator: &dyn Simulator, bound: SocketAddr) -> Self {
+    fn at(simulator: &dyn Simulator, bound: SocketAddr) -> Self {
         let endpoint = format!("https://{}", reachable(bound));
         let token_endpoint = token_path(simulator.vendor()).map(|path| format!("{endpoint}{path}"));
-        Endpoint { name: name.to_owned(), endpoint, token_endpoint }
+        Endpoint { endpoint, token_endpoint }
     }
 }
 

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod sim_android;
+mod sim_west;
 mod store;
 mod transport;
 mod vendors_android;
