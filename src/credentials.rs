@@ -315,6 +315,18 @@ impl Credentials {
         Ok(())
     }
 
+    /// Whether a certificate's stored secret is exactly this one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn holds(
+        &self,
+        certificate: &Certificate,
+        credential: &Value,
+    ) -> Result<bool, CredentialsError> {
+        Ok(self.stored_secret(&certificate.info).await? == *credential)
+    }
+
     async fn stored_secret(&self, info: &CertificateInfo) -> Result<Value, CredentialsError> {
         let key = row_key(info.app, info.cert_id);
         let damaged = || StoreError::Corrupt { key: key.clone() };

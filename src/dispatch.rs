@@ -30,6 +30,7 @@ pub mod breaker;
 pub mod lane;
 pub mod send;
 pub mod sweep;
+pub mod verify;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ use crate::model::time::UnixMs;
 use crate::policy::{self, MessageFacts, Phase, RuleSettings};
 use crate::queue::{self, Held};
 use crate::store::{Batch, Store, StoreError};
-use crate::telemetry::events;
+use crate::telemetry::events::{self, MessageKind};
 use crate::trace::{self, DeliveryOpening, Opening};
 
 pub mod decide;
@@ -298,6 +298,10 @@ impl Ingest {
         self.dedupe.remember(identity, &message.receivers, message_id);
         self.waiting.fetch_add(ready.in_flight, std::sync::atomic::Ordering::Relaxed);
         held.extend(ready.held);
+        let kind =
+            if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
+        let took = self.clock.now().since(message_id.accepted_at());
+        events::message_accepted(message_id, kind, message.receivers.len(), took);
         Taken::Accepted { message_id }
     }
 
@@ -354,6 +358,12 @@ impl Ingest {
             // They become due when their lease ends; the sweep will find them.
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
         }
+    }
+
+    /// So many deliveries that had ended are in flight again.
+    pub fn requeued(&self, deliveries: usize) {
+        let count = i64::try_from(deliveries).unwrap_or(i64::MAX);
+        self.waiting.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Decides a message without taking it: no row is written, nothing is counted.

@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod account;
+pub mod api;
 pub mod api_keys;
+pub mod app;
 pub mod apps;
 pub mod cli;
 pub mod clock;

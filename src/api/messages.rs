@@ -81,7 +81,6 @@ pub async fn take(
         // Anything else is read as one message, whose reader names the mistake.
         Ok(_) | Err(_) => None,
     };
-    let started = api.clock.instant();
     let taken = match &batch {
         Some(batch) => {
             let messages: Vec<&[u8]> = batch.iter().map(|raw| raw.get().as_bytes()).collect();
@@ -96,7 +95,6 @@ pub async fn take(
         };
         events::messages_turned_away(cause, batch.as_ref().map_or(1, Vec::len) as u64);
     })?;
-    events::messages_read(started.elapsed());
     Ok(answer(taken, batch.is_none()))
 }
 

@@ -1,0 +1,282 @@
+//! Certificates: uploaded, rotated, verified, tried out. Secrets go in and never come out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::api::auth::{Admin, OfApp};
+use crate::api::body::{self, Body};
+use crate::api::error::ApiError;
+use crate::credentials::{Certificate, Draft};
+use crate::dispatch::verify::Verified;
+use crate::model::certificate::{CertificateStatus, Environment, Options};
+use crate::model::id::{AppId, CertId};
+use crate::model::time::{UnixMs, rfc3339};
+use crate::vendor;
+
+/// A certificate as answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct CertificateView {
+    /// App.
+    pub app: AppId,
+    /// Number.
+    pub cert_id: CertId,
+    /// Vendor.
+    pub vendor: String,
+    /// Name.
+    pub name: String,
+    /// Production or sandbox.
+    pub environment: Environment,
+    /// `active`, `disabled`, `expired` or `broken`.
+    pub status: CertificateStatus,
+    /// Why the vendor refuses it.
+    pub broken: Option<String>,
+    /// Switched on.
+    pub enabled: bool,
+    /// End of validity.
+    #[serde(with = "rfc3339::option")]
+    pub expires_at: Option<UnixMs>,
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+    /// What it says of itself.
+    pub identity: BTreeMap<String, String>,
+    /// Defaults of its pushes.
+    pub options: Options,
+    /// Counts rotations.
+    pub revision: u32,
+    /// First upload.
+    #[serde(with = "rfc3339")]
+    pub created_at: UnixMs,
+    /// Last upload of a secret.
+    #[serde(with = "rfc3339")]
+    pub updated_at: UnixMs,
+}
+
+fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
+    let info = &certificate.info;
+    CertificateView {
+        app: info.app,
+        cert_id: info.cert_id,
+        vendor: info.vendor.clone(),
+        name: info.name.clone(),
+        environment: info.environment,
+        status: info.status(now),
+        broken: info.broken.clone(),
+        enabled: info.enabled,
+        expires_at: info.expires_at,
+        warnings: info.warnings.clone(),
+        identity: info.identity.clone(),
+        options: info.options.clone(),
+        revision: info.revision,
+        created_at: info.created_at,
+        updated_at: info.updated_at,
+    }
+}
+
+/// Reads a certificate's number from a path.
+///
+/// # Errors
+/// 400.
+pub fn cert_id_of(text: &str) -> Result<CertId, ApiError> {
+    let number = text.parse().map(CertId);
+    number.map_err(|_| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
+}
+
+fn find(api: &Api, app: AppId, cert_id: &str) -> Result<Arc<Certificate>, ApiError> {
+    let cert_id = cert_id_of(cert_id)?;
+    let found = api.credentials.get_of(app, cert_id);
+    found.ok_or_else(|| crate::credentials::CredentialsError::NotFound.into())
+}
+
+/// `POST …/certificates`
+pub async fn create(
+    State(api): State<Arc<Api>>,
+    _: Admin,
+    OfApp { app, .. }: OfApp,
+    request: Request,
+) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
+    let draft = read_draft(&api, request, None).await?;
+    let now = api.clock.now();
+    let certificate = api.credentials.create(app.app, draft, now).await?;
+    Ok((StatusCode::CREATED, Json(view(&certificate, now))))
+}
+
+/// `PUT …/certificates/{cert_id}`
+pub async fn change(
+    State(api): State<Arc<Api>>,
+    _: Admin,
+    OfApp { app, .. }: OfApp,
+    Path((_, cert_id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<CertificateView>, ApiError> {
+    let old = find(&api, app.app, &cert_id)?;
+    let draft = read_draft(&api, request, Some(&old)).await?;
+    let now = api.clock.now();
+    let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
+    Ok(Json(view(&certificate, now)))
+}
+
+/// Reads an upload: JSON, or a form with the file.
+async fn read_draft(
+    api: &Arc<Api>,
+    request: Request,
+    old: Option<&Certificate>,
+) -> Result<Draft, ApiError> {
+    let is_form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("multipart/form-data"));
+    if !is_form {
+        return body::read(axum::body::Bytes::from_request(request, api).await);
+    }
+    let form = Multipart::from_request(request, api).await.map_err(|_| bad_form())?;
+    draft_of_form(form, old.map(|old| old.info.vendor.as_str())).await
+}
+
+fn bad_form() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "form_malformed", "the form cannot be read")
+}
+
+async fn draft_of_form(mut form: Multipart, vendor: Option<&str>) -> Result<Draft, ApiError> {
+    let mut fields = BTreeMap::new();
+    let mut file = None;
+    while let Some(field) = form.next_field().await.map_err(|_| bad_form())? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let file_name = field.file_name().map(str::to_owned);
+        let bytes = field.bytes().await.map_err(|_| bad_form())?;
+        match file_name {
+            Some(file_name) => file = Some((file_name, bytes)),
+            None => {
+                let text = String::from_utf8(bytes.to_vec())
+                    .map_err(|_| ApiError::bad("form_malformed", &name, "not UTF-8"))?;
+                fields.insert(name, text);
+            }
+        }
+    }
+    let mut draft = Draft {
+        vendor: fields.remove("vendor").or_else(|| vendor.map(str::to_owned)),
+        name: fields.remove("name"),
+        ..Draft::default()
+    };
+    let quoted = |text: String| Value::String(text);
+    if let Some(text) = fields.remove("environment") {
+        draft.environment = Some(of_field("environment", quoted(text))?);
+    }
+    if let Some(text) = fields.remove("cert_id") {
+        draft.cert_id = Some(cert_id_of(&text)?);
+    }
+    if let Some(text) = fields.remove("enabled") {
+        draft.enabled = Some(of_field("enabled", json!(text == "true"))?);
+    }
+    if let Some(text) = fields.remove("options") {
+        let options: Value = serde_json::from_str(&text)
+            .map_err(|_| ApiError::bad("field_malformed", "options", "options must be JSON"))?;
+        draft.options = Some(of_field("options", options)?);
+    }
+    let (file_name, bytes) =
+        file.ok_or_else(|| ApiError::bad("missing_field", "file", "the form has no file"))?;
+    let vendor = draft.vendor.as_deref().and_then(vendor::named).ok_or_else(|| {
+        ApiError::bad("vendor_unknown", "vendor", "the form names no known vendor")
+    })?;
+    let credential = vendor
+        .credential_from_file(&file_name, &bytes, &fields)
+        .map_err(crate::credentials::CredentialsError::from)?;
+    draft.credential = Some(credential);
+    Ok(draft)
+}
+
+fn of_field<T: serde::de::DeserializeOwned>(field: &str, value: Value) -> Result<T, ApiError> {
+    serde_json::from_value(value)
+        .map_err(|error| ApiError::bad("field_malformed", field, error.to_string()))
+}
+
+/// `GET …/certificates`
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    OfApp { app, .. }: OfApp,
+) -> Result<Json<Value>, ApiError> {
+    let now = api.clock.now();
+    let certificates: Vec<_> = api
+        .credentials
+        .list(Some(app.app))
+        .iter()
+        .map(|certificate| view(certificate, now))
+        .collect();
+    Ok(Json(json!({ "certificates": certificates })))
+}
+
+/// `GET …/certificates/{cert_id}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    OfApp { app, .. }: OfApp,
+    Path((_, cert_id)): Path<(String, String)>,
+) -> Result<Json<CertificateView>, ApiError> {
+    Ok(Json(view(&*find(&api, app.app, &cert_id)?, api.clock.now())))
+}
+
+/// `DELETE …/certificates/{cert_id}`
+pub async fn delete(
+    State(api): State<Arc<Api>>,
+    _: Admin,
+    OfApp { app, .. }: OfApp,
+    Path((_, cert_id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let certificate = find(&api, app.app, &cert_id)?;
+    api.credentials.delete(app.app, certificate.info.cert_id).await?;
+    api.dispatch.hurry(certificate.info.cert_id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/certificates/{cert_id}/verify`
+pub async fn verify(
+    State(api): State<Arc<Api>>,
+    _: Admin,
+    OfApp { app, .. }: OfApp,
+    Path((_, cert_id)): Path<(String, String)>,
+) -> Result<Json<Verified>, ApiError> {
+    let certificate = find(&api, app.app, &cert_id)?;
+    let verified = api.dispatch.verify(&certificate).await;
+    if verified.ok && certificate.info.broken.is_some() {
+        let info = &certificate.info;
+        api.credentials.mark_broken(info.cert_id, info.revision, None).await?;
+    }
+    Ok(Json(verified))
+}
+
+#[derive(Debug, Deserialize)]
+struct TestPush {
+    token: String,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    desc: Option<String>,
+}
+
+/// `POST …/certificates/{cert_id}/test-push`
+pub async fn test_push(
+    State(api): State<Arc<Api>>,
+    _: Admin,
+    OfApp { app, .. }: OfApp,
+    Path((_, cert_id)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<Verified>, ApiError> {
+    let certificate = find(&api, app.app, &cert_id)?;
+    let given: TestPush = body::read(body)?;
+    if given.token.trim().is_empty() {
+        return Err(ApiError::bad("22003", "token", "token is empty"));
+    }
+    let token = certificate
+        .vendor
+        .check_token(&given.token)
+        .map_err(|error| ApiError::bad("token_malformed", "token", error.to_string()))?;
+    let title = given.title.unwrap_or_else(|| "offpush".to_owned());
+    let desc = given.desc.unwrap_or_else(|| "This certificate works.".to_owned());
+    Ok(Json(api.dispatch.test_push(&certificate, token, title, desc).await))
+}

@@ -1,0 +1,286 @@
+//! Builds everything from the settings, starts it and drains it: the only place that knows all
+//! parts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::limits::Limits;
+use crate::api::{self, Api};
+use crate::api_keys::ApiKeys;
+use crate::apps::Apps;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::sections::Engine;
+use crate::credentials::Credentials;
+use crate::dedupe::{Dedupe, DedupeSettings};
+use crate::dispatch::{Dispatch, DispatchSettings, Rooms};
+use crate::facts::{Facts, FactsSettings, Withdrawn};
+use crate::ingest::{Ingest, IngestSettings};
+use crate::outcome::{Outcome, OutcomeSettings};
+use crate::preferences::receive_options::ReceiveOptions;
+use crate::registry::Registry;
+use crate::seal::Seal;
+use crate::store::memory::MemoryStore;
+use crate::store::redb::RedbStore;
+use crate::store::sled::SledStore;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::transport::{Transport, TransportConfig};
+use crate::vendor;
+
+pub mod drop_folder;
+pub mod front;
+pub mod housekeeping;
+
+/// Lists of parcels that may wait between ingest and the lanes.
+const HAND_OVER_MAX: usize = 1_024;
+
+/// Part of the queue that only high priority may use, in percent.
+const RESERVE_PERCENT: u8 = 10;
+
+/// Suspect answers in a row that stop tokens from being retired.
+const SUSPECTS_MAX: usize = 200;
+
+/// A relay that runs.
+pub struct App {
+    /// What the handlers work with; tests and tools may use it directly.
+    pub api: Arc<Api>,
+    store: Arc<dyn Store>,
+    stop: watch::Sender<bool>,
+    front: Option<tokio::task::JoinHandle<()>>,
+    address: SocketAddr,
+    drain_deadline: Duration,
+}
+
+impl App {
+    /// Opens the store the settings name.
+    ///
+    /// # Errors
+    /// Whatever keeps it from opening, with what to do about it.
+    pub fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+        let dir = settings.data_dir.join("store");
+        let cache_bytes = settings.store.cache_mb.saturating_mul(1_024 * 1_024);
+        Ok(match settings.store.engine {
+            Engine::Memory => Arc::new(MemoryStore::new()),
+            Engine::Sled => {
+                Arc::new(SledStore::open(&dir, cache_bytes).context("open the store (sled)")?)
+            }
+            Engine::Redb => {
+                Arc::new(RedbStore::open(&dir, cache_bytes).context("open the store (redb)")?)
+            }
+        })
+    }
+
+    /// Starts a relay on its own store and the system clock.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    pub async fn start(settings: Settings) -> anyhow::Result<App> {
+        let opened = settings.clone();
+        let store = tokio::task::spawn_blocking(move || App::open_store(&opened)).await??;
+        App::start_on(settings, store, Clock::system()).await
+    }
+
+    /// Starts a relay on a given store and clock.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_on(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> anyhow::Result<App> {
+        let secret = settings.secret_key().context("read secrets.key_file")?;
+        let seal = Arc::new(Seal::new(&secret));
+        let apps = Arc::new(Apps::open(store.clone(), seal.clone()).await.context("read apps")?);
+        let admin = settings.auth.admin_key.as_ref().map(secrecy::ExposeSecret::expose_secret);
+        let keys = ApiKeys::open(store.clone(), admin).await.context("read API keys")?;
+        let endpoints: BTreeMap<_, _> = vendor::ALL
+            .iter()
+            .map(|vendor| vendor.profile())
+            .map(|profile| (profile.name.to_owned(), settings.vendors.endpoints(profile)))
+            .collect();
+        let credentials = Credentials::open(store.clone(), seal, &endpoints)
+            .await
+            .context("read certificates")?;
+        let credentials = Arc::new(credentials);
+        let withdrawn = Withdrawn::open(store.clone()).await.context("read withdrawals")?;
+        let facts = Arc::new(Facts::new(
+            store.clone(),
+            credentials.clone(),
+            withdrawn.clone(),
+            facts_settings(&settings),
+        ));
+        let ledger = crate::ledger::read(&store, None).await.context("read the ledger")?;
+        let waiting = Arc::new(AtomicI64::new(ledger.in_flight));
+        let dedupe = Arc::new(Dedupe::new(dedupe_settings(&settings)));
+        let (hand_over, parcels) = mpsc::channel(HAND_OVER_MAX);
+        let ingest = Arc::new(Ingest::new(
+            store.clone(),
+            clock.clone(),
+            dedupe.clone(),
+            facts.clone(),
+            hand_over,
+            waiting.clone(),
+            ingest_settings(&settings),
+        ));
+        let outcome = Arc::new(Outcome::new(
+            store.clone(),
+            clock.clone(),
+            waiting.clone(),
+            outcome_settings(&settings),
+        ));
+        let rooms = Rooms {
+            store: store.clone(),
+            clock: clock.clone(),
+            apps: apps.clone(),
+            credentials: credentials.clone(),
+            facts,
+            outcome,
+            transport: transport(&settings)?,
+        };
+        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), parcels);
+        let api = Arc::new(Api {
+            clock: clock.clone(),
+            store: store.clone(),
+            apps,
+            keys: Arc::new(keys),
+            credentials,
+            registry: Registry::new(store.clone()),
+            receive_options: ReceiveOptions::new(store.clone()),
+            ingest,
+            dispatch,
+            withdrawn,
+            metrics: Metrics::install(),
+            limits: Limits::new(settings.http.key_requests_per_s, settings.http.key_burst),
+            draining: AtomicBool::new(false),
+            open_to_all: settings.dev && settings.auth.admin_key.is_none(),
+            body_bytes_max: usize::try_from(settings.http.body_bytes_max).unwrap_or(usize::MAX),
+        });
+        drop_folder::read(&api, &settings.certs_dir).await;
+        let (stop, stopping) = watch::channel(false);
+        housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("listen on {}", settings.listen))?;
+        let address = listener.local_addr().context("read the listening address")?;
+        let front = front::serve(listener, api::router(api.clone()), &settings, stopping)?;
+        Ok(App {
+            api,
+            store,
+            stop,
+            front: Some(tokio::spawn(front)),
+            address,
+            drain_deadline: Duration::from_secs(u64::from(settings.drain.deadline_s)),
+        })
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads the credential folder again.
+    pub async fn reload(&self, settings: &Settings) {
+        drop_folder::read(&self.api, &settings.certs_dir).await;
+    }
+
+    /// Stops: takes no more, finishes what is in flight, gives the rest back, closes the store.
+    /// Answers whether everything in flight finished in time.
+    pub async fn drain(mut self) -> bool {
+        self.api.draining.store(true, Ordering::Relaxed);
+        let _ = self.stop.send(true);
+        if let Some(front) = self.front.take() {
+            let _ = tokio::time::timeout(self.drain_deadline, front).await;
+        }
+        let finished = self.api.dispatch.drain(self.drain_deadline).await;
+        self.api.dispatch.transport().shutdown();
+        self.store.close().await;
+        finished
+    }
+
+    /// Stops at once, as a crash would: nothing is finished or given back. For tests.
+    pub async fn abandon(mut self) {
+        let _ = self.stop.send(true);
+        if let Some(front) = self.front.take() {
+            front.abort();
+        }
+        self.store.close().await;
+    }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}
+
+fn facts_settings(settings: &Settings) -> FactsSettings {
+    FactsSettings {
+        stale_login: Duration::from_secs(u64::from(settings.presence.stale_login_days) * 86_400),
+        foreground_expires: seconds(settings.presence.foreground_expires_s),
+    }
+}
+
+fn dedupe_settings(settings: &Settings) -> DedupeSettings {
+    DedupeSettings {
+        c2c_window: seconds(settings.dedupe.c2c_window_s),
+        group_window: seconds(settings.dedupe.group_window_s),
+        front_entries: settings.dedupe.front_entries,
+    }
+}
+
+fn ingest_settings(settings: &Settings) -> IngestSettings {
+    IngestSettings {
+        lease: seconds(settings.queue.lease_s),
+        waiting_max: i64::try_from(settings.queue.rows_max).unwrap_or(i64::MAX),
+        reserve_percent: RESERVE_PERCENT,
+        include_text: settings.trace.include_text,
+    }
+}
+
+fn outcome_settings(settings: &Settings) -> OutcomeSettings {
+    OutcomeSettings {
+        backoff_base: Duration::from_millis(settings.lanes.backoff_base_ms),
+        backoff_max: seconds(settings.lanes.backoff_max_s),
+        throttle_default: Duration::from_secs(10),
+        broken_wait: Duration::from_secs(60),
+    }
+}
+
+fn dispatch_settings(settings: &Settings) -> DispatchSettings {
+    DispatchSettings {
+        in_flight_max: settings.lanes.in_flight_max,
+        parcels_in_memory: settings.queue.parcels_in_memory,
+        request_deadline: seconds(settings.lanes.request_deadline_s),
+        lease: seconds(settings.queue.lease_s),
+        breaker_failures: settings.lanes.breaker_failures,
+        breaker_base: Duration::from_secs(1),
+        breaker_max: Duration::from_secs(60),
+        sweep_interval: Duration::from_secs(5),
+        suspects_max: SUSPECTS_MAX,
+    }
+}
+
+fn transport(settings: &Settings) -> anyhow::Result<Transport> {
+    let ca_pem = settings
+        .vendors
+        .ca_file
+        .as_ref()
+        .map(|path| {
+            std::fs::read(path).with_context(|| format!("read vendors.ca_file {}", path.display()))
+        })
+        .transpose()?;
+    let proxy = settings.vendors.proxy.as_ref().map(|url| url.parse()).transpose();
+    let config = TransportConfig {
+        ca_pem,
+        proxy: proxy.map_err(|error| anyhow::anyhow!("vendors.proxy: {error}"))?,
+        ..TransportConfig::default()
+    };
+    Transport::new(config).context("prepare TLS for vendors")
+}

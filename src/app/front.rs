@@ -1,0 +1,147 @@
+//! The listening socket: HTTP/1.1 and h2c, or TLS, with bounds on connections and on waiting.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Settings;
+
+/// Rest before accepting again after the system refused (too many open files, usually).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Longest TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Streams one HTTP/2 connection may have open.
+const STREAMS_MAX: u32 = 256;
+
+/// Longest list of headers, in bytes.
+const HEADERS_BYTES_MAX: u32 = 32 * 1_024;
+
+/// Most headers of one HTTP/1.1 request.
+const HEADERS_MAX: usize = 64;
+
+/// Serves until told to stop, then finishes the requests that have begun.
+///
+/// # Errors
+/// When the TLS files cannot be used.
+pub fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: &Settings,
+    mut stopping: watch::Receiver<bool>,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let tls = acceptor(settings)?;
+    let builder = builder(settings);
+    let connections = settings.http.connections_max as usize;
+    let slots = Arc::new(Semaphore::new(connections));
+    Ok(async move {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&listener, &slots) => accepted,
+                _ = stopping.wait_for(|stop| *stop) => break,
+            };
+            let (stream, slot) = accepted;
+            let (builder, router) = (builder.clone(), router.clone());
+            let (tls, watcher) = (tls.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                let service = TowerToHyperService::new(router);
+                match tls {
+                    None => {
+                        let served =
+                            builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                        log_end(watcher.watch(served).await);
+                    }
+                    Some(tls) => {
+                        let shaken = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await;
+                        if let Ok(Ok(stream)) = shaken {
+                            let io = TokioIo::new(stream);
+                            let served = builder.serve_connection(io, service).into_owned();
+                            log_end(watcher.watch(served).await);
+                        }
+                    }
+                }
+                drop(slot);
+            });
+        }
+        drop(listener);
+        graceful.shutdown().await;
+    })
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+    loop {
+        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // An answer is one small write: waiting to fill a packet only adds latency.
+                let _ = stream.set_nodelay(true);
+                return (stream, slot);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+fn log_end(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = end {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+fn builder(settings: &Settings) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let header_timeout = Duration::from_secs(u64::from(settings.http.header_timeout_s));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(header_timeout))
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX);
+    builder
+}
+
+fn acceptor(settings: &Settings) -> anyhow::Result<Option<TlsAcceptor>> {
+    let (Some(cert_file), Some(key_file)) = (&settings.tls.cert_file, &settings.tls.key_file)
+    else {
+        return Ok(None);
+    };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(cert_file)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("read tls.cert_file {}", cert_file.display()))?;
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .with_context(|| format!("read tls.key_file {}", key_file.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("prepare TLS")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("tls.key_file does not belong to tls.cert_file")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
