@@ -80,9 +80,9 @@ impl AccessTokens {
             Err(answer) => {
                 *fetching = Some((revision, self.clock.instant(), answer.clone()));
                 // An old token may still be good while the vendor's sign-in is down.
-                let valid = lock(&slot).clone().filter(|(of, token)| {
-                    *of == revision && token.expires_at > now
-                });
+                let valid = lock(&slot)
+                    .clone()
+                    .filter(|(of, token)| *of == revision && token.expires_at > now);
                 match (valid, answer.verdict) {
                     (Some((_, token)), Verdict::Unavailable { .. } | Verdict::Throttled { .. }) => {
                         Ok(Some(token))
@@ -104,9 +104,8 @@ impl AccessTokens {
     pub fn refuse(&self, cert_id: CertId, refused: &AccessToken) -> bool {
         let slot = self.slot(cert_id);
         let mut held = lock(&slot);
-        let same = held.as_ref().is_some_and(|(_, token)| {
-            Arc::ptr_eq(&token.value, &refused.value)
-        });
+        let same =
+            held.as_ref().is_some_and(|(_, token)| Arc::ptr_eq(&token.value, &refused.value));
         if same {
             *held = None;
         }

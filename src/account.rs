@@ -61,10 +61,7 @@ impl Account {
 
     /// Until when `conversation` was read elsewhere.
     pub fn read_until(&self, conversation: &Conversation) -> Option<UnixMs> {
-        self.read_marks
-            .iter()
-            .find(|mark| mark.conversation == *conversation)
-            .map(|mark| mark.at)
+        self.read_marks.iter().find(|mark| mark.conversation == *conversation).map(|mark| mark.at)
     }
 
     /// Notes that `conversation` was read at `at`; forgets the oldest mark when there are many.

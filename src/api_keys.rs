@@ -102,12 +102,8 @@ impl ApiKeys {
         }
         let text = random_key();
         let hash = hash_of(&text);
-        let info = KeyInfo {
-            id: hex::encode(&hash[..8]),
-            app,
-            name: name.to_owned(),
-            created_at: now,
-        };
+        let info =
+            KeyInfo { id: hex::encode(&hash[..8]), app, name: name.to_owned(), created_at: now };
         let row = serde_json::to_vec(&info).expect("a key's info is plain text");
         let batch = Batch { put: vec![(row_key(&hash), Bytes::from(row))], ..Batch::default() };
         self.store.commit(partition_of(app), batch).await?;

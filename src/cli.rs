@@ -15,6 +15,7 @@ pub mod operate;
 pub mod output;
 pub mod preferences;
 pub mod send;
+pub mod serve;
 pub mod tls;
 
 use std::ffi::OsString;
@@ -97,7 +98,7 @@ impl Remote {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the server
-    Serve(local::Serve),
+    Serve(serve::Serve),
     /// Run the server, the vendor simulators and some sample data, to look around
     Demo(local::Demo),
     /// Run the vendor simulators

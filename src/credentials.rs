@@ -21,7 +21,9 @@ use crate::model::time::UnixMs;
 use crate::seal::{Seal, SealError};
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
-use crate::vendor::{self, Credential, CredentialError, Endpoints, SendingCertificate, Upload, Vendor};
+use crate::vendor::{
+    self, Credential, CredentialError, Endpoints, SendingCertificate, Upload, Vendor,
+};
 
 /// Most certificates of one relay.
 pub const CERTIFICATES_MAX: usize = 100_000;
@@ -191,7 +193,8 @@ impl Credentials {
     /// The certificates of one app, or of all, by number.
     pub fn list(&self, app: Option<AppId>) -> Vec<Arc<Certificate>> {
         let known = self.known.load();
-        let of_app = |certificate: &&Arc<Certificate>| app.is_none_or(|app| certificate.info.app == app);
+        let of_app =
+            |certificate: &&Arc<Certificate>| app.is_none_or(|app| certificate.info.app == app);
         let mut certificates: Vec<_> = known.values().filter(of_app).cloned().collect();
         certificates.sort_by_key(|certificate| certificate.info.cert_id);
         certificates
@@ -260,7 +263,11 @@ impl Credentials {
             return Err(refused("vendor_fixed", "vendor", "the vendor of a certificate is fixed"));
         }
         if draft.cert_id.is_some_and(|chosen| chosen != cert_id) {
-            return Err(refused("cert_id_fixed", "cert_id", "the number of a certificate is fixed"));
+            return Err(refused(
+                "cert_id_fixed",
+                "cert_id",
+                "the number of a certificate is fixed",
+            ));
         }
         let mut info = old.info.clone();
         info.name = draft.name.unwrap_or(info.name);

@@ -68,10 +68,7 @@ struct Take {
 impl SeenMark {
     /// The id under which `user` received it.
     pub fn received(&self, user: &UserId) -> Option<MessageId> {
-        self.takes
-            .iter()
-            .find(|take| take.receivers.contains(user))
-            .map(|take| take.message_id)
+        self.takes.iter().find(|take| take.receivers.contains(user)).map(|take| take.message_id)
     }
 
     /// The first id it was accepted under.
@@ -202,8 +199,8 @@ impl Identity {
         let mut mark = SeenMark::default();
         for (key, row) in keys.iter().zip(&rows).rev() {
             let Some(row) = row else { continue };
-            let read: SeenMark = postcard::from_bytes(row)
-                .map_err(|_| StoreError::Corrupt { key: key.clone() })?;
+            let read: SeenMark =
+                postcard::from_bytes(row).map_err(|_| StoreError::Corrupt { key: key.clone() })?;
             let fresh = |take: &Take| now.since(take.message_id.accepted_at()) < self.window;
             mark.takes.extend(read.takes.into_iter().filter(fresh));
         }
@@ -296,9 +293,13 @@ mod tests {
             assert_eq!(find(at), Some(id));
             assert_eq!(find(at.after(Duration::from_millis(119_999))), Some(id));
             assert_eq!(find(at.after(Duration::from_secs(120))), None);
-            let still_needed = outdated(Duration::from_secs(120), at.after(Duration::from_secs(119)));
+            let still_needed =
+                outdated(Duration::from_secs(120), at.after(Duration::from_secs(119)));
             assert!(!still_needed.contains(&key));
-            assert!(outdated(Duration::from_secs(120), at.after(Duration::from_secs(360))).contains(&key));
+            assert!(
+                outdated(Duration::from_secs(120), at.after(Duration::from_secs(360)))
+                    .contains(&key)
+            );
         }
     }
 

@@ -145,8 +145,7 @@ pub fn explain(trace: &Trace) -> Explanation {
         for result in &step.results {
             let number = usize::from(result.delivery);
             let opened = trace.opening.deliveries.get(number);
-            if let (Some(delivery), Some(opened)) =
-                (explanation.deliveries.get_mut(number), opened)
+            if let (Some(delivery), Some(opened)) = (explanation.deliveries.get_mut(number), opened)
             {
                 delivery.follow(&trace.opening, opened, result, step.at);
             }
@@ -198,8 +197,7 @@ fn opened(
 ) -> DeliveryExplanation {
     let device = delivery.device.as_ref();
     let facts = device.map(|device| &device.facts);
-    let steps =
-        steps(opening, &delivery.receiver, facts, Phase::Accept, opening.facts.accepted_at);
+    let steps = steps(opening, &delivery.receiver, facts, Phase::Accept, opening.facts.accepted_at);
     DeliveryExplanation {
         delivery: number,
         user: delivery.user.clone(),

@@ -16,8 +16,8 @@ use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
-use crate::policy::{CertificateFacts, DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::policy::WindowFacts;
+use crate::policy::{CertificateFacts, DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::preferences::receive_options::ReceiveOptions;
 use crate::preferences::window::open_at;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
@@ -161,8 +161,8 @@ pub fn of_message(message: &Message, accepted_at: UnixMs) -> MessageFacts {
 /// (trtc.io/document/33527, the most often repeated cause of "push not received").
 fn is_empty_custom(message: &Message) -> bool {
     let push = &message.push;
-    let shows_without_text = push.apns_info.content_available == Some(1)
-        || push.apns_info.live_activity.is_some();
+    let shows_without_text =
+        push.apns_info.content_available == Some(1) || push.apns_info.live_activity.is_some();
     let described = filled(&push.desc).is_some()
         || push.multi_language_content.iter().any(|content| filled(&content.desc).is_some());
     match message.elements.as_slice() {

@@ -184,8 +184,7 @@ impl Ingest {
         let waiting = self.waiting.load(std::sync::atomic::Ordering::Relaxed);
         let reserve =
             self.settings.waiting_max / 100 * i64::from(self.settings.reserve_percent.min(100));
-        let all_high =
-            drafts.iter().all(|(_, draft)| draft.message.priority == Priority::High);
+        let all_high = drafts.iter().all(|(_, draft)| draft.message.priority == Priority::High);
         let limit = self.settings.waiting_max - if all_high { 0 } else { reserve };
         if !drafts.is_empty() && waiting >= limit { Err(IngestError::Full) } else { Ok(()) }
     }
@@ -278,12 +277,10 @@ impl Ingest {
         for ((index, ready), result) in ready.into_iter().zip(results) {
             match result {
                 Ok(()) => taken[index] = Some(self.accepted(ready, &mut held)),
-                Err(StoreError::Conflict) => {
-                    match self.again(app, ready.draft, &mut held).await {
-                        Ok(known) => taken[index] = Some(known),
-                        Err(error) => failed = Some(error),
-                    }
-                }
+                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut held).await {
+                    Ok(known) => taken[index] = Some(known),
+                    Err(error) => failed = Some(error),
+                },
                 Err(StoreError::Full) => failed = Some(IngestError::Full),
                 Err(error) => failed = Some(error.into()),
             }
@@ -298,8 +295,7 @@ impl Ingest {
         self.dedupe.remember(identity, &message.receivers, message_id);
         self.waiting.fetch_add(ready.in_flight, std::sync::atomic::Ordering::Relaxed);
         held.extend(ready.held);
-        let kind =
-            if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
+        let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
         let took = self.clock.now().since(message_id.accepted_at());
         events::message_accepted(message_id, kind, message.receivers.len(), took);
         Taken::Accepted { message_id }

@@ -179,7 +179,8 @@ impl Ledger {
                 }
             }
             _ => {
-                if let Some(plain) = PLAIN_TERMINALS.get(usize::from(slot.saturating_sub(TERMINALS)))
+                if let Some(plain) =
+                    PLAIN_TERMINALS.get(usize::from(slot.saturating_sub(TERMINALS)))
                 {
                     *self.terminals.plain.entry(plain.as_str()).or_default() += count;
                 }

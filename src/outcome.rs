@@ -150,7 +150,13 @@ impl Outcome {
     }
 
     /// Works out what the commit holds.
-    fn draw(&self, certificate: Option<&Certificate>, held: &Held, said: &[Said], now: UnixMs) -> Drawn {
+    fn draw(
+        &self,
+        certificate: Option<&Certificate>,
+        held: &Held,
+        said: &[Said],
+        now: UnixMs,
+    ) -> Drawn {
         let mut drawn = Drawn::default();
         let mut left = held.parcel.clone();
         left.deliveries.clear();
@@ -406,10 +412,8 @@ mod tests {
         let dead = Verdict::TokenDead { since: None, suspect: false };
         assert_eq!(decide(dead, true, false), Fate::End(Terminal::TokenDead));
         assert_eq!(decide(Verdict::Refused, true, false), Fate::End(Terminal::Refused));
-        let throttled = |retry_after| Verdict::Throttled {
-            retry_after,
-            scope: ThrottleScope::Certificate,
-        };
+        let throttled =
+            |retry_after| Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate };
         assert_eq!(decide(throttled(None), true, false), again(false, secs(10)));
         assert_eq!(decide(throttled(secs(3)), true, false), again(false, secs(3)));
         let unavailable = Verdict::Unavailable { retry_after: secs(7) };

@@ -100,7 +100,6 @@ impl Open {
             && self.parcel.deliveries.len() < self.deliveries_max
             && self.parcel.sound == allowed.sound
             && self.text == *text
-            && (self.badge_per_target
-                || self.parcel.deliveries[0].badge == allowed.delivery.badge)
+            && (self.badge_per_target || self.parcel.deliveries[0].badge == allowed.delivery.badge)
     }
 }

@@ -155,12 +155,15 @@ pub struct Refusal {
     pub next_allowed_at: Option<UnixMs>,
 }
 
+/// Why not, and until when as far as is known.
+type No = (Reason, Option<UnixMs>);
+
 /// One rule.
 pub struct Rule {
     /// Its name in `explain`.
     pub name: &'static str,
     /// Says no, or nothing.
-    decide: fn(&Facts<'_>) -> Option<(Reason, Option<UnixMs>)>,
+    decide: fn(&Facts<'_>) -> Option<No>,
     /// What it looked at.
     saw: fn(&Facts<'_>) -> Value,
 }
@@ -269,7 +272,7 @@ fn mute_counts(facts: &Facts<'_>) -> bool {
         || facts.message.with_mute
 }
 
-fn receive_option(facts: &Facts<'_>) -> Option<(Reason, Option<UnixMs>)> {
+fn receive_option(facts: &Facts<'_>) -> Option<No> {
     if !mute_counts(facts) {
         return None;
     }
@@ -290,7 +293,7 @@ fn saw_receive_option(facts: &Facts<'_>) -> Value {
     })
 }
 
-fn device_state(facts: &Facts<'_>) -> Option<(Reason, Option<UnixMs>)> {
+fn device_state(facts: &Facts<'_>) -> Option<No> {
     let device = facts.device?;
     if matches!(device.presence, Presence::LoggedOut | Presence::Kicked) {
         return Some((Reason::LoggedOut, None));
@@ -317,7 +320,7 @@ fn saw_device_state(facts: &Facts<'_>) -> Value {
     })
 }
 
-fn certificate(facts: &Facts<'_>) -> Option<(Reason, Option<UnixMs>)> {
+fn certificate(facts: &Facts<'_>) -> Option<No> {
     let reason = match facts.device?.certificate {
         CertificateFacts::Missing => Reason::CertNotFound,
         CertificateFacts::Known { mismatch: true, .. } => Reason::CertMismatch,
@@ -343,7 +346,7 @@ fn saw_certificate(facts: &Facts<'_>) -> Value {
     }
 }
 
-fn token(facts: &Facts<'_>) -> Option<(Reason, Option<UnixMs>)> {
+fn token(facts: &Facts<'_>) -> Option<No> {
     let device = facts.device?;
     match device.token_state {
         TokenState::Dead { .. } => Some((Reason::TokenDead, None)),
@@ -364,7 +367,7 @@ fn saw_token(facts: &Facts<'_>) -> Value {
     json!({ "state": state, "since": text(since) })
 }
 
-fn life_time(facts: &Facts<'_>) -> Option<(Reason, Option<UnixMs>)> {
+fn life_time(facts: &Facts<'_>) -> Option<No> {
     if facts.receiver.withdrawn || facts.receiver.read_at.is_some() {
         return Some((Reason::Cancelled, None));
     }
@@ -565,10 +568,8 @@ mod tests {
         let decided = case(|c| {
             c.phase = Phase::Send;
             let mut facts = device();
-            facts.certificate = CertificateFacts::Known {
-                status: CertificateStatus::Broken,
-                mismatch: false,
-            };
+            facts.certificate =
+                CertificateFacts::Known { status: CertificateStatus::Broken, mismatch: false };
             c.device = Some(facts);
         });
         assert_eq!(decided, None);

@@ -346,11 +346,7 @@ impl Registry {
 /// The row in which a device's badge is counted; changed by additions, so that counting never
 /// conflicts.
 pub fn badge_key(app: AppId, user: &UserId, device_id: &DeviceId) -> Key {
-    KeyBuilder::new(Class::Badge)
-        .u64(app.0)
-        .text(user.as_str())
-        .text(device_id.as_str())
-        .finish()
+    KeyBuilder::new(Class::Badge).u64(app.0).text(user.as_str()).text(device_id.as_str()).finish()
 }
 
 fn counter(number: u32) -> Bytes {
@@ -378,14 +374,12 @@ fn enter(
     });
     let mut token_changes =
         known.as_ref().map(|known| known.token_changes.clone()).unwrap_or_default();
-    if let Some(known) = &known {
-        if !same_token {
-            released.push((known.cert_id, known.token.clone()));
-            batch.delete.push(listing_key(app, known.cert_id, user, known));
-            token_changes.push(now);
-            let surplus = token_changes.len().saturating_sub(TOKEN_CHANGES_MAX);
-            token_changes.drain(..surplus);
-        }
+    if let Some(known) = known.as_ref().filter(|_| !same_token) {
+        released.push((known.cert_id, known.token.clone()));
+        batch.delete.push(listing_key(app, known.cert_id, user, known));
+        token_changes.push(now);
+        let surplus = token_changes.len().saturating_sub(TOKEN_CHANGES_MAX);
+        token_changes.drain(..surplus);
     }
     // The same phone under another device id, after a reinstallation: it must not ring twice.
     account.devices.retain(|other| {
@@ -434,8 +428,7 @@ fn enter(
 fn owner_row(app: AppId, (cert_id, token): (CertId, &Token)) -> (Partition, Key) {
     let parts: [&[u8]; 4] =
         [b"owner", &app.0.to_be_bytes(), &cert_id.0.to_be_bytes(), token.as_str().as_bytes()];
-    let key =
-        KeyBuilder::new(Class::Owner).u64(app.0).u32(cert_id.0).text(token.as_str()).finish();
+    let key = KeyBuilder::new(Class::Owner).u64(app.0).u32(cert_id.0).text(token.as_str()).finish();
     (Partition::of(&parts), key)
 }
 

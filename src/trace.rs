@@ -196,12 +196,7 @@ impl Opening {
 }
 
 fn key(message_id: MessageId, at: UnixMs, parcel: u16, order: u16) -> Key {
-    KeyBuilder::new(Class::Trace)
-        .u128(message_id.0)
-        .u64(at.0)
-        .u16(parcel)
-        .u16(order)
-        .finish()
+    KeyBuilder::new(Class::Trace).u128(message_id.0).u64(at.0).u16(parcel).u16(order).finish()
 }
 
 /// Adds a message's opening.

@@ -10,8 +10,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use crate::api::error::ApiError;
 use crate::api::Api;
+use crate::api::error::ApiError;
 use crate::api_keys::Caller;
 use crate::model::app::App;
 use crate::model::id::{AppId, UserId};

@@ -53,7 +53,8 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
 /// The field a serde error names in its text but not in its path.
 fn missing_field(error: &serde_json::Error) -> Option<String> {
     let text = error.to_string();
-    let rest = text.strip_prefix("missing field `").or_else(|| text.strip_prefix("unknown field `"))?;
+    let rest =
+        text.strip_prefix("missing field `").or_else(|| text.strip_prefix("unknown field `"))?;
     rest.split_once('`').map(|(name, _)| name.to_owned())
 }
 

@@ -152,8 +152,10 @@ pub async fn register(
 ) -> Result<Json<DeviceView>, ApiError> {
     let device_id = device_id_of(&device_id)?;
     let given: Register = body::read(body)?;
-    let certificate =
-        api.credentials.get_of(app.app, given.cert_id).ok_or_else(|| no_certificate(given.cert_id))?;
+    let certificate = api
+        .credentials
+        .get_of(app.app, given.cert_id)
+        .ok_or_else(|| no_certificate(given.cert_id))?;
     let registration = check(given, device_id, &certificate)?;
     let now = api.clock.now();
     let device = api.registry.register(app.app, &user, &registration, now).await?;
@@ -307,8 +309,7 @@ pub async fn list_of_certificate(
         return Err(no_certificate(cert_id));
     }
     let cursor = query.cursor.as_deref();
-    let page =
-        api.registry.devices_of_certificate(app.app, cert_id, cursor, query.limit()).await?;
+    let page = api.registry.devices_of_certificate(app.app, cert_id, cursor, query.limit()).await?;
     let devices: Vec<_> =
         page.devices.iter().map(|(user, device)| view(&api, user, device)).collect();
     Ok(Json(json!({ "devices": devices, "cursor": page.cursor })))

@@ -90,8 +90,7 @@ pub async fn search(
     let after: Option<MessageId> = query.cursor.as_deref().map(message_id_of).transpose()?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let now = api.clock.now();
-    let (traces, cursor) =
-        search::many(&api.store, app.app, &wanted, after, limit, now).await?;
+    let (traces, cursor) = search::many(&api.store, app.app, &wanted, after, limit, now).await?;
     let messages: Vec<Explanation> = traces
         .iter()
         .map(|trace| {

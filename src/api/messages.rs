@@ -146,9 +146,8 @@ pub async fn withdraw(
 /// # Errors
 /// 400.
 pub fn message_id_of(text: &str) -> Result<MessageId, ApiError> {
-    text.parse().map_err(|message: String| {
-        ApiError::bad("message_id_malformed", "message_id", message)
-    })
+    text.parse()
+        .map_err(|message: String| ApiError::bad("message_id_malformed", "message_id", message))
 }
 
 /// 404 for a message.

@@ -194,8 +194,7 @@ pub async fn replay(
     let (mut replayed, mut cursor): (usize, Option<String>) = (0, None);
     loop {
         let at = cursor.as_deref();
-        let (letters, next) =
-            dead_letters::list(&api.store, app.app, &wanted, at, PAGE).await?;
+        let (letters, next) = dead_letters::list(&api.store, app.app, &wanted, at, PAGE).await?;
         for (key, letter) in &letters {
             let ids = given.message_ids.as_ref();
             if ids.is_none_or(|ids| ids.contains(&letter.parcel.message_id)) {

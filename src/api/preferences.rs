@@ -41,9 +41,8 @@ struct SetOption {
 }
 
 fn conversation_of(text: &str) -> Result<Conversation, ApiError> {
-    let malformed = |message: String| {
-        ApiError::bad("conversation_malformed", "conversation", message)
-    };
+    let malformed =
+        |message: String| ApiError::bad("conversation_malformed", "conversation", message);
     if text.len() > ID_BYTES_MAX + 8 || text.chars().any(char::is_control) {
         return Err(malformed("the conversation is too long or holds control characters".into()));
     }

@@ -9,7 +9,6 @@ use clap::Args;
 use crate::cli::output::Answer;
 use crate::config::mistake::Mistakes;
 use crate::config::{Override, Overrides, Settings};
-use crate::telemetry;
 
 /// Where settings come from: a file, then variables, then these flags.
 #[derive(Clone, Debug, Default, Args)]
@@ -79,26 +78,6 @@ impl ConfigFlags {
             value: value.clone(),
         });
         Overrides { dev: self.dev, set: general.chain(single).collect() }
-    }
-}
-
-/// `offpush serve`.
-#[derive(Args)]
-pub struct Serve {
-    /// Settings.
-    #[command(flatten)]
-    pub config: ConfigFlags,
-}
-
-impl Serve {
-    /// Runs the server until a stop signal.
-    ///
-    /// # Errors
-    /// Every mistake of the settings, or why the server could not start.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        let settings = self.config.load()?;
-        telemetry::init_logging(settings.log.format, &settings.log.level);
-        not_built("serve")
     }
 }
 

@@ -307,9 +307,8 @@ impl Lane {
     /// Its condition.
     pub fn report(&self, certificate: Option<&Certificate>, now: Instant) -> LaneReport {
         let pace = self.pace();
-        let broken = certificate.is_some_and(|cert| {
-            cert.info.status(UnixMs(0)) == CertificateStatus::Broken
-        });
+        let broken = certificate
+            .is_some_and(|cert| cert.info.status(UnixMs(0)) == CertificateStatus::Broken);
         let slow = pace.slow_until.filter(|until| *until > now).map(|until| until - now);
         let closed = match pace.breaker.passage(now) {
             Passage::Closed(left) => Some(left),

@@ -20,9 +20,7 @@ use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
 use crate::transport::{Lane as Connections, Reply, TransportError};
-use crate::vendor::{
-    AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict,
-};
+use crate::vendor::{AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict};
 
 /// Refused TLS handshakes in a row that mean the client certificate is refused.
 const HANDSHAKES_MAX: u32 = 3;
@@ -138,8 +136,7 @@ impl Dispatch {
         let now = self.rooms.clock.now();
         let app = self.rooms.apps.get(parcel.app);
         let settings = self.rooms.facts.rule_settings(app.as_deref());
-        let mut message =
-            crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
+        let mut message = crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
         message.expires_at = parcel.expires_at;
         let users: Vec<UserId> =
             parcel.deliveries.iter().map(|delivery| delivery.user.clone()).collect();
@@ -322,7 +319,12 @@ impl Dispatch {
     }
 
     /// What follows for the lane and its certificate.
-    async fn act(self: &Arc<Self>, lane: &Lane, certificate: Option<&Certificate>, effect: &Effect) {
+    async fn act(
+        self: &Arc<Self>,
+        lane: &Lane,
+        certificate: Option<&Certificate>,
+        effect: &Effect,
+    ) {
         let now = self.rooms.clock.instant();
         let turn = lane.learn(effect, now);
         if effect.waits_until.is_some() {
@@ -356,9 +358,7 @@ impl Dispatch {
 }
 
 fn is_owner(owner: Option<&Owner>, delivery: &Delivery) -> bool {
-    owner.is_some_and(|owner| {
-        owner.user == delivery.user && owner.device_id == delivery.device_id
-    })
+    owner.is_some_and(|owner| owner.user == delivery.user && owner.device_id == delivery.device_id)
 }
 
 fn refused(
@@ -406,4 +406,3 @@ fn unanswered(lane: &Lane, certificate: &Certificate, error: &TransportError) ->
     };
     Answer::new(verdict, "", &error.to_string())
 }
-

@@ -47,10 +47,7 @@ pub async fn run(dispatch: Arc<Dispatch>) {
 }
 
 /// Looks at every lane's rows once. Answers when the next row is due that is not yet.
-async fn sweep(
-    dispatch: &Arc<Dispatch>,
-    horizon: Duration,
-) -> Result<Option<UnixMs>, StoreError> {
+async fn sweep(dispatch: &Arc<Dispatch>, horizon: Duration) -> Result<Option<UnixMs>, StoreError> {
     let eager = std::mem::take(
         &mut *dispatch.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
     );
@@ -145,4 +142,3 @@ async fn claim(dispatch: &Arc<Dispatch>, lane: &Lane, mut claims: Vec<Held>) {
     }
     dispatch.give_back(surplus).await;
 }
-

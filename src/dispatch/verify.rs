@@ -61,11 +61,8 @@ impl Dispatch {
             };
             return verified(certificate, Answer::new(Verdict::Accepted, "", says), 0, "");
         };
-        let target = Target {
-            token: Token("probe".into()),
-            push_id: uuid::Uuid::nil(),
-            badge: None,
-        };
+        let target =
+            Target { token: Token("probe".into()), push_id: uuid::Uuid::nil(), badge: None };
         match self.transport().send(&connections, request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
@@ -124,8 +121,7 @@ impl Dispatch {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let hidden = raw.replace(target.token.as_str(), "<token>");
                 let answer = one(certificate.vendor.decode(&reply, &[target], now));
-                let mut verified =
-                    verified(certificate, answer, reply.status.as_u16(), &hidden);
+                let mut verified = verified(certificate, answer, reply.status.as_u16(), &hidden);
                 verified.ok = verified.verdict == Verdict::Accepted.as_str();
                 verified
             }

@@ -20,11 +20,7 @@ pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
     of_state(delivery)
 }
 
-fn of_vendor(
-    delivery: &DeliveryExplanation,
-    code: &str,
-    verdict: &str,
-) -> Option<&'static str> {
+fn of_vendor(delivery: &DeliveryExplanation, code: &str, verdict: &str) -> Option<&'static str> {
     let vendor = vendor::named(delivery.vendor.as_deref()?)?;
     vendor.advice(code, verdict_named(verdict)?)
 }
@@ -54,8 +50,9 @@ fn of_state(delivery: &DeliveryExplanation) -> String {
             "{vendor} took it; if the phone stayed silent, look at the phone's notification \
              settings and at the vendor's quota."
         ),
-        "token_dead" => "The token is dead: the app must register a new one when it starts again."
-            .to_owned(),
+        "token_dead" => {
+            "The token is dead: the app must register a new one when it starts again.".to_owned()
+        }
         "refused" => format!("{vendor} refused this push as built; its words tell what to change."),
         "dead_letter" => format!(
             "{vendor} could not be reached for the message's whole life; replay it once the cause \
@@ -68,11 +65,7 @@ fn of_state(delivery: &DeliveryExplanation) -> String {
     }
 }
 
-fn of_reason(
-    reason: Reason,
-    delivery: &DeliveryExplanation,
-    opened: &DeliveryOpening,
-) -> String {
+fn of_reason(reason: Reason, delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
     let fixed = match reason {
         Reason::Duplicate => {
             let of = delivery.duplicate_of.map(|of| of.to_string()).unwrap_or_default();
@@ -119,7 +112,9 @@ fn of_reason(
              client reports going to background."
         }
         Reason::Foreground => "The app is on screen there and shows the message itself.",
-        Reason::LoggedOut => "The user logged out there; the next log-in and token report revive it.",
+        Reason::LoggedOut => {
+            "The user logged out there; the next log-in and token report revive it."
+        }
         Reason::StaleLogin => {
             "The device gave no sign of life for too long; it rings again after the app starts."
         }

@@ -71,12 +71,9 @@ impl Decider {
     ) -> Result<Decided, StoreError> {
         let facts = facts::of_message(message, message_id.accepted_at());
         let settings = self.facts.rule_settings(Some(app));
-        let receivers = self
-            .facts
-            .receivers(app.app, message, message_id, &message.receivers, now)
-            .await?;
-        let ground =
-            Ground { app: app.app, message, facts: &facts, settings: &settings, now };
+        let receivers =
+            self.facts.receivers(app.app, message, message_id, &message.receivers, now).await?;
+        let ground = Ground { app: app.app, message, facts: &facts, settings: &settings, now };
         let mut deliveries = Vec::with_capacity(receivers.len());
         let mut allowed = Vec::new();
         for (user, (account, mut receiver)) in message.receivers.iter().zip(receivers) {

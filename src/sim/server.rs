@@ -69,6 +69,7 @@ pub struct Endpoint {
 
 /// A running server. Dropping it stops it without waiting.
 pub struct SimServer {
+    simulators: Vec<Arc<dyn Simulator>>,
     endpoints: BTreeMap<String, Endpoint>,
     control: String,
     shared: Arc<Shared>,
@@ -118,11 +119,16 @@ impl SimServer {
             faults: Arc::clone(&shared.faults),
             clock: shared.clock.clone(),
             endpoints: endpoints.clone(),
-            simulators,
+            simulators: simulators.clone(),
         };
         let leaving = shared.leaving.clone();
         shared.tasks.spawn(control::serve(control_listener, state, leaving));
-        Ok(SimServer { endpoints, control, shared })
+        Ok(SimServer { simulators, endpoints, control, shared })
+    }
+
+    /// The simulators, for their credentials.
+    pub fn simulators(&self) -> &[Arc<dyn Simulator>] {
+        &self.simulators
     }
 
     /// Base URL of a listener (`apns`, `apns_sandbox`, `fcm` …), without trailing slash; empty

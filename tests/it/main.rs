@@ -2,6 +2,8 @@
 
 mod cli;
 mod config;
+mod harness;
+mod journey;
 mod sim_android;
 mod sim_west;
 mod store;
