@@ -93,6 +93,10 @@ pub async fn put_app(
     }
     let settings: AppSettings = body::read_slice(merged.to_string().as_bytes())?;
     check(&settings)?;
+    if let Some(url) = &settings.callback_url {
+        let refused = |message| ApiError::bad("field_malformed", "callback_url", message);
+        api.results.check_address(url).map_err(refused)?;
+    }
     let (app, is_new) = api.apps.put(id, settings, api.clock.now()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(view(&app))))
@@ -109,14 +113,6 @@ fn check(settings: &AppSettings) -> Result<(), ApiError> {
     }
     if settings.usersig_keys.iter().any(String::is_empty) {
         return Err(ApiError::bad("field_malformed", "usersig_keys", "a key is empty"));
-    }
-    if let Some(url) = &settings.callback_url {
-        let parsed: Option<axum::http::Uri> = url.parse().ok();
-        let scheme = parsed.as_ref().and_then(axum::http::Uri::scheme_str);
-        if !matches!(scheme, Some("http" | "https")) {
-            let message = "callback_url must be an http or https URL";
-            return Err(ApiError::bad("field_malformed", "callback_url", message));
-        }
     }
     Ok(())
 }
