@@ -13,17 +13,17 @@ use crate::credentials::Certificate;
 use crate::ledger::Entry;
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
-use crate::queue::{self, Delivery, Held};
+use crate::queue::{self, Held};
 use crate::registry::{Owner, Registry};
 use crate::results::Results;
-use crate::results::event::{About, DeviceRetired, Event, PushResult, Stage};
-use crate::statistics::{self, Count, Day};
+use crate::results::event::{DeviceRetired, Event};
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
 use crate::vendor::{Answer, ThrottleScope, Verdict};
 
 pub mod dead_letters;
+mod telling;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -176,7 +176,6 @@ impl Outcome {
         let mut due: Option<UnixMs> = None;
         let mut dead = Vec::new();
         let wanted = self.results.wanted(held.parcel.app);
-        let (mut sendable, mut sent) = (0, 0);
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
@@ -188,12 +187,8 @@ impl Outcome {
                     drawn.terminals.push(terminal);
                     result.ended = Some(terminal);
                     // What no vendor was asked about is no push yet.
-                    if let Some(attempt) = &result.attempt {
-                        sendable += 1;
-                        sent += i64::from(terminal == Terminal::Pushed);
-                        if wanted {
-                            self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
-                        }
+                    if let Some(attempt) = result.attempt.as_ref().filter(|_| wanted) {
+                        self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
                     }
                     if terminal == Terminal::DeadLetter {
                         dead.push((delivery.clone(), result.attempt.clone()));
@@ -218,6 +213,7 @@ impl Outcome {
             drawn.effect.waits_until = Some(due);
         }
         if !results.is_empty() {
+            telling::count(certificate, held, &results, &mut drawn.batch);
             let step = Step { at: now, results };
             let order = held.parcel.attempts;
             let id = held.parcel.message_id;
@@ -227,38 +223,7 @@ impl Outcome {
             dead_letters::add(&held.parcel, delivery, last, now, &mut drawn.batch);
         }
         entry.write(held.parcel.app, &mut drawn.batch);
-        let (app, day) = (held.parcel.app, Day::of(held.parcel.message_id.accepted_at()));
-        for (count, by) in [(Count::Sendable, sendable), (Count::Sent, sent)] {
-            if by != 0 {
-                statistics::add(app, day, name_of(certificate), count, by, &mut drawn.batch);
-            }
-        }
         drawn
-    }
-
-    /// Adds the event of a push that ended at its vendor.
-    fn tell(
-        &self,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        (delivery, attempt, terminal): (&Delivery, &Attempt, Terminal),
-        drawn: &mut Drawn,
-    ) {
-        let parcel = &held.parcel;
-        let (err_code, err_info) = error_of(attempt, terminal);
-        let event = Event::Push(PushResult {
-            about: About::message(&held.message, parcel.message_id),
-            message_id: parcel.message_id,
-            to: &delivery.user,
-            device_id: &delivery.device_id,
-            cert_id: parcel.cert_id,
-            platform: platform_of(certificate),
-            stage: Stage::Sent,
-            err_code,
-            err_info: &err_info,
-        });
-        let (partition, now) = (parcel.message_id.partition(), self.clock.now());
-        drawn.events += self.results.add(parcel.app, partition, &event, now, &mut drawn.batch);
     }
 
     fn fate_of(
@@ -360,18 +325,6 @@ fn name_of(certificate: Option<&Certificate>) -> &'static str {
 /// Tencent's number of the vendor; 0, unknown, when the certificate is gone.
 fn platform_of(certificate: Option<&Certificate>) -> u8 {
     certificate.map_or(0, |certificate| certificate.vendor.profile().tencent_platform)
-}
-
-/// `ErrCode` and `ErrInfo`: the vendor's number where its code is one, else the HTTP status, and
-/// never 0 for a push that was not taken.
-fn error_of(attempt: &Attempt, terminal: Terminal) -> (i64, String) {
-    if terminal == Terminal::Pushed {
-        return (0, String::new());
-    }
-    let code = attempt.code.parse().unwrap_or(0);
-    let code = if code == 0 { i64::from(attempt.status).max(1) } else { code };
-    let says = [attempt.code.as_str(), attempt.says.as_str()].join(" ");
-    (code, format!("{}: {}", terminal.as_str(), says.trim()))
 }
 
 /// What a commit will hold and what to tell afterwards.
