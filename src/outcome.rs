@@ -150,9 +150,13 @@ impl Outcome {
         let now = self.clock.now();
         let mut drawn = self.draw(certificate, held, said, now);
         let batch = std::mem::take(&mut drawn.batch);
-        self.store.commit(held.parcel.message_id.partition(), batch).await?;
+        let committed = self.store.commit(held.parcel.message_id.partition(), batch).await;
+        if !matches!(committed, Err(StoreError::Conflict)) {
+            // After any other error the batch may have been applied, its events with it.
+            self.results.added(held.parcel.app, drawn.events);
+        }
+        committed?;
         self.waiting.fetch_sub(drawn.ended, Ordering::Relaxed);
-        self.results.added(held.parcel.app, drawn.events);
         self.report(certificate, held, said, &drawn);
         if believe_dead {
             self.retire_dead(certificate, held, said, now).await;
