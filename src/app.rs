@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::api::limits::Limits;
 use crate::api::{self, Api};
@@ -121,7 +121,7 @@ impl App {
         let ledger = crate::ledger::read(&store, None).await.context("read the ledger")?;
         let waiting = Arc::new(AtomicI64::new(ledger.in_flight));
         let dedupe = Arc::new(Dedupe::new(dedupe_settings(&settings)));
-        let (hand_over, parcels) = mpsc::channel(HAND_OVER_MAX);
+        let (hand_over, take_over) = crate::queue::handover::way(HAND_OVER_MAX);
         let ingest = Arc::new(Ingest::new(
             store.clone(),
             clock.clone(),
@@ -146,7 +146,7 @@ impl App {
             outcome,
             transport: transport(&settings)?,
         };
-        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), parcels);
+        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), take_over);
         let api = Arc::new(Api {
             clock: clock.clone(),
             store: store.clone(),
@@ -208,6 +208,7 @@ impl App {
 
     /// Stops at once, as a crash would: nothing is finished or given back. For tests.
     pub async fn abandon(mut self) {
+        self.api.dispatch.abandon();
         let _ = self.stop.send(true);
         if let Some(front) = self.front.take() {
             front.abort();

@@ -80,6 +80,8 @@ enum Fate {
 /// What the lane should know of a settled parcel.
 #[derive(Clone, Debug, Default)]
 pub struct Effect {
+    /// The vendor was asked: a rule's refusal says nothing about the vendor.
+    pub asked: bool,
     /// Deliveries the vendor took.
     pub accepted: usize,
     /// Tokens it called dead in a way that a wrong credential also would.
@@ -340,6 +342,7 @@ fn fate(
 impl Effect {
     fn note(&mut self, said: &Said, held: &Held, settings: &OutcomeSettings) {
         let Said::Answered { answer, .. } = said else { return };
+        self.asked = true;
         match answer.verdict {
             Verdict::Accepted => self.accepted += 1,
             Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,

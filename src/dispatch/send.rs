@@ -72,8 +72,10 @@ impl Dispatch {
     /// Sends one parcel and settles it.
     pub(crate) async fn deliver(self: &Arc<Self>, lane: &Lane, mut held: Held) {
         let id = held.id();
+        let mut effect = None;
+        let mut certificate = None;
         if self.renew_lease(&mut held).await {
-            let certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
+            certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
             let said = match self.say(lane, certificate.as_deref(), &held).await {
                 Ok(said) => said,
                 Err(error) => {
@@ -82,11 +84,14 @@ impl Dispatch {
                     vec![Said::Postponed { until }; held.parcel.deliveries.len()]
                 }
             };
-            if let Some(effect) = self.settle(lane, certificate.as_deref(), &held, &said).await {
-                self.act(lane, certificate.as_deref(), &effect).await;
-            }
+            effect = self.settle(lane, certificate.as_deref(), &held, &said).await;
         }
+        // First let go of it: what follows may look for its row, which is due again.
         lane.release(id);
+        match effect {
+            Some(effect) => self.act(lane, certificate.as_deref(), &effect).await,
+            None => lane.learn_nothing(),
+        }
     }
 
     /// Makes sure nobody else takes the parcel while it is at the vendor. Answers whether it is
@@ -115,12 +120,30 @@ impl Dispatch {
         certificate: Option<&Certificate>,
         held: &Held,
     ) -> Result<Vec<Said>, StoreError> {
+        // Signing in may take long. It comes before the second look, so that nothing but the
+        // request itself lies between that look and the vendor.
+        let usable = |certificate: &&Certificate| {
+            certificate.info.enabled && held.parcel.expires_at > self.rooms.clock.now()
+        };
+        let access = match certificate.filter(usable) {
+            Some(certificate) => {
+                let connections = self.sender.connections(certificate, lane.generation());
+                Some(self.sender.access.current(certificate, &connections).await)
+            }
+            None => None,
+        };
         let mut said: Vec<Option<Said>> = self.look_again(held).await?;
         let open: Vec<usize> = (0..said.len()).filter(|index| said[*index].is_none()).collect();
-        if let Some(certificate) = certificate
+        if let (Some(certificate), Some(access)) = (certificate, access)
             && !open.is_empty()
         {
-            let answers = self.send(lane, certificate, held, &open).await;
+            let answers = match access {
+                Ok(access) => self.send(lane, certificate, access, held, &open).await,
+                Err(answer) => {
+                    let said = Said::Answered { answer, status: 0, latency: Duration::ZERO };
+                    vec![said; open.len()]
+                }
+            };
             for (index, answer) in open.into_iter().zip(answers) {
                 said[index] = Some(answer);
             }
@@ -183,6 +206,7 @@ impl Dispatch {
         &self,
         lane: &Lane,
         certificate: &Certificate,
+        access: Option<AccessToken>,
         held: &Held,
         open: &[usize],
     ) -> Vec<Said> {
@@ -191,13 +215,6 @@ impl Dispatch {
             Err(why) => return vec![Said::TooLarge { why }; open.len()],
         };
         let connections = self.sender.connections(certificate, lane.generation());
-        let access = match self.sender.access.current(certificate, &connections).await {
-            Ok(access) => access,
-            Err(answer) => {
-                let said = Said::Answered { answer, status: 0, latency: Duration::ZERO };
-                return vec![said; open.len()];
-            }
-        };
         let targets: Vec<Target> = open
             .iter()
             .map(|index| {
