@@ -91,11 +91,7 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// Builds the stage and starts its tasks; parcels come from `take_over`.
-    pub fn start(
-        rooms: Rooms,
-        settings: DispatchSettings,
-        take_over: TakeOver,
-    ) -> Arc<Self> {
+    pub fn start(rooms: Rooms, settings: DispatchSettings, take_over: TakeOver) -> Arc<Self> {
         let access = AccessTokens::new(rooms.transport.clone(), rooms.clock.clone());
         let dispatch = Arc::new(Dispatch {
             sender: Sender::new(

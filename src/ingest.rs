@@ -220,10 +220,8 @@ impl Ingest {
         trace::open(draft.message_id, &opening, &mut batch);
         let in_flight =
             opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
-        let born = (!held.is_empty()).then(|| Born {
-            birth: self.hand_over.announce(draft.message_id),
-            parcels: held,
-        });
+        let born = (!held.is_empty())
+            .then(|| Born { birth: self.hand_over.announce(draft.message_id), parcels: held });
         Ok(Ready { draft, batch, born, in_flight })
     }
 

@@ -130,7 +130,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_fit_is_not_on_its_way() {
         let (hand_over, take_over) = way(1);
-        let born = |id| vec![Born { parcels: Vec::new(), birth: hand_over.announce(MessageId(id)) }];
+        let born =
+            |id| vec![Born { parcels: Vec::new(), birth: hand_over.announce(MessageId(id)) }];
         hand_over.give(born(1));
         hand_over.give(born(2));
         let births = take_over.births();
