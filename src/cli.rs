@@ -8,6 +8,7 @@ pub mod apps;
 pub mod certificates;
 pub mod check;
 pub mod client;
+pub mod demo;
 pub mod devices;
 pub mod explain;
 pub mod local;
@@ -16,6 +17,8 @@ pub mod output;
 pub mod preferences;
 pub mod send;
 pub mod serve;
+pub mod signals;
+pub mod sim;
 pub mod tls;
 
 use std::ffi::OsString;
@@ -99,10 +102,10 @@ impl Remote {
 pub enum Command {
     /// Run the server
     Serve(serve::Serve),
-    /// Run the server, the vendor simulators and some sample data, to look around
-    Demo(local::Demo),
+    /// Run server and vendor simulators, tell a story of messages, and stay up to look around
+    Demo(demo::Demo),
     /// Run the vendor simulators
-    Sim(local::Sim),
+    Sim(sim::Sim),
     /// Measure a running server
     Bench(local::Bench),
     /// Check settings, directories and keys without starting anything
@@ -170,11 +173,11 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
     let Cli { remote, command } = cli;
     match command {
         Command::Serve(command) => command.run(),
-        Command::Demo(command) => command.run(),
-        Command::Sim(command) => command.run(),
+        Command::Demo(command) => command.run(remote.output),
+        Command::Sim(command) => command.run(remote.output),
         Command::Bench(command) => command.run(),
         Command::Check(command) => command.run(),
-        Command::Key(apps::KeyCommand::Usersig(command)) => command.run(),
+        Command::Key(apps::KeyCommand::Usersig(command)) => Ok(command.run(remote.output)?),
         other => {
             let client = remote.client(|name| std::env::var(name).ok())?;
             block_on(ask(other, &client, remote.output))?
@@ -212,7 +215,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
 
 /// Writes an answer to standard output; false when that failed. A reader that closed its end
 /// early (`offpush … | head`) has what it wanted.
-fn print(text: &str) -> bool {
+pub fn print(text: &str) -> bool {
     if text.is_empty() {
         return true;
     }

@@ -102,6 +102,7 @@ pub async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
     let draft = read_draft(&api, request, None).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.create(app.app, draft, now).await?;
     Ok((StatusCode::CREATED, Json(view(&certificate, now))))
@@ -117,9 +118,21 @@ pub async fn change(
 ) -> Result<Json<CertificateView>, ApiError> {
     let old = find(&api, app.app, &cert_id)?;
     let draft = read_draft(&api, request, Some(&old)).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
     Ok(Json(view(&certificate, now)))
+}
+
+/// A credential file names its app; it must not end up in another one by mistake.
+fn check_app(draft: &Draft, asked: AppId) -> Result<(), ApiError> {
+    match draft.app {
+        Some(named) if named != asked => {
+            let message = format!("the upload is for app {named}, the path names app {asked}");
+            Err(ApiError::bad("app_mismatch", "app", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads an upload: JSON, or a form with the file.

@@ -1,7 +1,5 @@
-//! The commands that run by themselves: `serve`, `demo`, `sim`, `bench`; and the flags that give
-//! settings.
+//! The flags that give settings, and `bench`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -78,48 +76,6 @@ impl ConfigFlags {
             value: value.clone(),
         });
         Overrides { dev: self.dev, set: general.chain(single).collect() }
-    }
-}
-
-/// `offpush demo`.
-#[derive(Args)]
-pub struct Demo {
-    /// Where to listen; port 0 takes any free port
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
-    /// Keep the data here; without it nothing is kept
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-}
-
-impl Demo {
-    /// Runs server and simulators until a stop signal.
-    ///
-    /// # Errors
-    /// Why it could not start.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("demo")
-    }
-}
-
-/// `offpush sim`.
-#[derive(Args)]
-pub struct Sim {
-    /// Where to listen; port 0 takes any free port
-    #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
-    /// Write the certificate authority and sample credentials here
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-}
-
-impl Sim {
-    /// Runs the simulators until a stop signal.
-    ///
-    /// # Errors
-    /// Why they could not start.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("sim")
     }
 }
 
