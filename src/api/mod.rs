@@ -10,6 +10,7 @@ pub mod error;
 pub mod explain;
 pub mod limits;
 pub mod messages;
+pub mod openapi;
 pub mod operate;
 pub mod preferences;
 
@@ -142,6 +143,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/readyz", get(operate::readyz))
         .route("/version", get(operate::version))
         .route("/metrics", get(operate::metrics))
+        .route("/openapi.json", get(openapi::show))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(api.body_bytes_max))
