@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::auth::{Admin, OfApp};
+use crate::api::auth::{Admin, OfApp, number};
 use crate::api::body::{self, Body};
 use crate::api::error::ApiError;
 use crate::credentials::{Certificate, Draft};
@@ -84,8 +84,8 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
 /// # Errors
 /// 400.
 pub fn cert_id_of(text: &str) -> Result<CertId, ApiError> {
-    let number = text.parse().map(CertId);
-    number.map_err(|_| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
+    let number = number(text).map(CertId);
+    number.ok_or_else(|| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
 }
 
 fn find(api: &Api, app: AppId, cert_id: &str) -> Result<Arc<Certificate>, ApiError> {
