@@ -9,5 +9,6 @@ mod sim_west;
 mod store;
 mod tidy;
 mod transport;
+mod vendor_own;
 mod vendors_android;
 mod vendors_west;

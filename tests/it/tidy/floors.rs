@@ -6,15 +6,16 @@ use crate::tidy::source::{Source, read, sources};
 
 /// The floors, top first. A module may use modules of lower floors.
 const FLOORS: &[&[&str]] = &[
-    &["cli"],
+    &["cli", "bench"],
     &["app"],
     &["api", "config", "console", "sim"],
     &["dispatch"],
-    &["digest", "explain", "ingest", "outcome", "receipts", "results"],
+    &["digest", "explain", "ingest", "outcome", "receipts", "results", "statistics"],
     &["facts", "plan"],
     &[
         "access",
         "account",
+        "accounts_known",
         "api_keys",
         "apps",
         "credentials",
@@ -24,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
         "policy",
         "preferences",
         "queue",
+        "recall",
         "registry",
         "render",
         "seal",
