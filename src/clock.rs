@@ -36,6 +36,7 @@ impl Clock {
     }
 
     /// Now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
     pub fn now(&self) -> UnixMs {
         match &self.source {
             Source::System => {
