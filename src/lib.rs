@@ -71,9 +71,12 @@ pub mod ledger;
 pub mod policy;
 pub mod preferences;
 pub mod queue;
+pub mod receipts;
 pub mod registry;
 pub mod render;
+pub mod results;
 pub mod seal;
+pub mod statistics;
 pub mod trace;
 pub mod usersig;
 

@@ -262,6 +262,7 @@ impl Registry {
 
     /// Retires a token that its vendor called dead. Nothing happens when the device has another
     /// token by now, or registered this one after `since`. Answers whether it was retired.
+    /// `announce` may add rows to the commit that retires it; it may run more than once.
     ///
     /// # Errors
     /// The store's.
@@ -269,20 +270,21 @@ impl Registry {
         &self,
         app: AppId,
         owner: &Owner,
-        token: (CertId, &Token),
-        registered_at: UnixMs,
+        (cert_id, token, registered_at): (CertId, &Token, UnixMs),
         since: Option<UnixMs>,
         now: UnixMs,
+        announce: impl Fn(&mut Batch),
     ) -> Result<bool, StoreError> {
         self.accounts
-            .change(app, &owner.user, |account, _| {
+            .change(app, &owner.user, |account, batch| {
                 let Some(device) = account.device_mut(&owner.device_id) else { return Ok(false) };
-                let unchanged = (device.cert_id, &device.token) == token
+                let unchanged = (device.cert_id, &device.token) == (cert_id, token)
                     && device.registered_at == registered_at
                     && device.token_state == TokenState::Live;
                 let registered_since = since.is_some_and(|since| device.registered_at > since);
                 if unchanged && !registered_since {
                     device.token_state = TokenState::Dead { at: now };
+                    announce(batch);
                 }
                 Ok(unchanged && !registered_since)
             })

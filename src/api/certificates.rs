@@ -56,9 +56,12 @@ pub struct CertificateView {
     /// Last upload of a secret.
     #[serde(with = "rfc3339")]
     pub updated_at: UnixMs,
+    /// Where its vendor may post receipts: a secret of operator and vendor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_path: Option<String>,
 }
 
-fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
+fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
     let info = &certificate.info;
     CertificateView {
         app: info.app,
@@ -76,6 +79,7 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
         revision: info.revision,
         created_at: info.created_at,
         updated_at: info.updated_at,
+        receipt_path: api.receipts.path_of(certificate),
     }
 }
 
@@ -105,7 +109,7 @@ pub async fn create(
     check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.create(app.app, draft, now).await?;
-    Ok((StatusCode::CREATED, Json(view(&certificate, now))))
+    Ok((StatusCode::CREATED, Json(view(&api, &certificate, now))))
 }
 
 /// `PUT …/certificates/{cert_id}`
@@ -121,7 +125,7 @@ pub async fn change(
     check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
-    Ok(Json(view(&certificate, now)))
+    Ok(Json(view(&api, &certificate, now)))
 }
 
 /// A credential file names its app; it must not end up in another one by mistake.
@@ -220,7 +224,7 @@ pub async fn list(
         .credentials
         .list(Some(app.app))
         .iter()
-        .map(|certificate| view(certificate, now))
+        .map(|certificate| view(&api, certificate, now))
         .collect();
     Ok(Json(json!({ "certificates": certificates })))
 }
@@ -231,7 +235,7 @@ pub async fn show(
     OfApp { app, .. }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(view(&*find(&api, app.app, &cert_id)?, api.clock.now())))
+    Ok(Json(view(&api, &*find(&api, app.app, &cert_id)?, api.clock.now())))
 }
 
 /// `DELETE …/certificates/{cert_id}`

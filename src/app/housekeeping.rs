@@ -13,6 +13,7 @@ use crate::dedupe::{self, Dedupe};
 use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
+use crate::statistics::{self, DAYS_KEPT, Day};
 use crate::store::{Batch, Key, Scope, StoreError};
 use crate::telemetry::events;
 use crate::trace;
@@ -87,6 +88,8 @@ async fn forget(
             keep = keep.mul_f64(0.8).max(Duration::from_secs(60));
         }
         remove(&api, trace::outdated(before(now, keep)), "traces").await;
+        let first = Day::of(now).before(DAYS_KEPT);
+        remove(&api, statistics::outdated(first), "statistics").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
         if let Err(error) = api.withdrawn.forget_before(before(now, life)).await {
             tracing::warn!(%error, "old withdrawals could not be forgotten");

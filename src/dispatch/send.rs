@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::access::AccessTokens;
-use crate::credentials::Certificate;
+use crate::credentials::{self, Certificate};
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::{Lane, Turn};
 use crate::model::id::{AppId, CertId, Token, UserId};
@@ -16,6 +16,7 @@ use crate::policy::{self, DeviceFacts, Phase, ReceiverFacts};
 use crate::queue::{self, Delivery, Held};
 use crate::registry::{Owner, Registry};
 use crate::render::{Collapse, Reader, RenderRequest, Source, render};
+use crate::results::event::{CertificateBroken, Event};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
@@ -364,10 +365,27 @@ impl Dispatch {
         }
         let why = [rejection.code.as_str(), rejection.says.as_str()].join(" ").trim().to_owned();
         let info = &certificate.info;
-        let marked =
-            self.rooms.credentials.mark_broken(info.cert_id, info.revision, Some(why)).await;
+        let broken = Event::CertificateBroken(CertificateBroken {
+            cert_id: info.cert_id,
+            name: &info.name,
+            vendor,
+            platform: certificate.vendor.profile().tencent_platform,
+            why: &why,
+        });
+        let results = self.rooms.outcome.results();
+        let (partition, now) = (credentials::partition_of(info.app), self.rooms.clock.now());
+        let mut batch = Batch::default();
+        let added = results.add(info.app, partition, &broken, now, &mut batch);
+        let marked = self
+            .rooms
+            .credentials
+            .mark_broken_and(info.cert_id, info.revision, Some(why.clone()), batch)
+            .await;
         match marked {
-            Ok(true) => events::certificate_broken(info.cert_id.0, vendor, &rejection.code),
+            Ok(true) => {
+                results.added(info.app, added);
+                events::certificate_broken(info.cert_id.0, vendor, &rejection.code);
+            }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "a broken certificate could not be marked"),
         }
