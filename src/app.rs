@@ -38,6 +38,7 @@ use crate::transport::reach::Reach;
 use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
 
+pub mod digests;
 pub mod drop_folder;
 pub mod front;
 pub mod housekeeping;
@@ -192,6 +193,7 @@ impl App {
         drop_folder::read(&api, &settings.certs_dir).await;
         let (stop, stopping) = watch::channel(false);
         housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
+        digests::start(api.clone(), stopping.clone());
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("listen on {}", settings.listen))?;

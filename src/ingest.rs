@@ -12,10 +12,11 @@ use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::dedupe::{Dedupe, Identity, Seen, partition_of};
+use crate::digest;
 use crate::facts::{self, Facts};
 use crate::ledger::Entry;
 use crate::model::app::App;
-use crate::model::id::{MessageId, Partition, UserId};
+use crate::model::id::{DeviceId, MessageId, Partition, UserId};
 use crate::model::message::{Invalid, Message};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
@@ -101,6 +102,8 @@ struct Draft {
     message_id: MessageId,
     identity: Identity,
     partition: Partition,
+    /// Nothing but these devices, when set.
+    only: Option<Vec<(UserId, DeviceId)>>,
 }
 
 /// A message ready to be committed.
@@ -175,7 +178,35 @@ impl Ingest {
             message: Arc::new(message),
             content,
             partition,
+            only: None,
         }
+    }
+
+    /// Takes a message of the relay's own, for these devices only when any are named. It has an
+    /// identity and deliveries of its own, as every message.
+    ///
+    /// # Errors
+    /// As [`Ingest::take`].
+    pub async fn take_own(
+        &self,
+        app: &App,
+        json: &[u8],
+        only: Option<Vec<(UserId, DeviceId)>>,
+    ) -> Result<Taken, IngestError> {
+        let now = self.clock.now();
+        let (message, content) = match Message::parse_with_content(json) {
+            Ok(read) => read,
+            Err(invalid) => return Ok(Taken::Invalid(invalid)),
+        };
+        let draft = Draft { only, ..self.draft(app, message, content, now) };
+        if let Some(of) = self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
+            return Ok(self.repeat(app, &draft, of));
+        }
+        let ready = self.prepare(app, draft, &Seen::default(), now).await?;
+        let mut taken = [None];
+        self.commit(app, vec![(0, ready)], &mut taken).await?;
+        let [taken] = taken;
+        taken.ok_or_else(|| StoreError::Conflict.into())
     }
 
     /// Refuses the request whole when the queue has no room for it.
@@ -197,9 +228,15 @@ impl Ingest {
         seen: &Seen,
         now: UnixMs,
     ) -> Result<Ready, StoreError> {
-        let decided =
-            self.decider.decide(app, &draft.message, draft.message_id, &seen.mark, now).await?;
+        let only = draft.only.as_deref();
+        let decided = self
+            .decider
+            .decide(app, &draft.message, draft.message_id, &seen.mark, only, now)
+            .await?;
         let mut batch = Batch::default();
+        if digest::wanted(app, &draft.message) {
+            sum_up(app, &draft, &decided.opening, &mut batch);
+        }
         let new: Vec<UserId> = draft
             .message
             .receivers
@@ -374,9 +411,27 @@ impl Ingest {
             *row = self.store.get(draft.partition, key).await?;
         }
         let seen = draft.identity.read(rows, now)?;
-        let decided =
-            self.decider.decide(app, &draft.message, draft.message_id, &seen.mark, now).await?;
+        let decided = self
+            .decider
+            .decide(app, &draft.message, draft.message_id, &seen.mark, None, now)
+            .await?;
         Ok(Ok((draft.message_id, decided.opening)))
+    }
+}
+
+/// Notes what the end of a do-not-disturb window is to sum up.
+fn sum_up(app: &App, draft: &Draft, opening: &Opening, batch: &mut Batch) {
+    for delivery in &opening.deliveries {
+        if delivery.ended == Some(Terminal::Suppressed(Reason::DoNotDisturb)) {
+            let sum = digest::Sum {
+                app: app.app,
+                user: &delivery.user,
+                message: &draft.message,
+                message_id: draft.message_id,
+                expires_at: opening.facts.expires_at,
+            };
+            digest::add(&sum, &delivery.receiver, batch);
+        }
     }
 }
 

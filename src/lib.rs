@@ -52,9 +52,11 @@ pub mod sim;
 pub mod dispatch;
 
 // Stages, which commit; and what reads back what they wrote.
+pub mod digest;
 pub mod explain;
 pub mod ingest;
 pub mod outcome;
+pub mod recall;
 
 // What a decision rests on, and what it leads to.
 pub mod facts;

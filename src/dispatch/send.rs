@@ -7,12 +7,14 @@ use futures_util::future::join_all;
 
 use crate::access::AccessTokens;
 use crate::credentials::{self, Certificate};
+use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::{Lane, Turn};
 use crate::model::id::{AppId, CertId, Token, UserId};
-use crate::model::reason::Terminal;
+use crate::model::message::Notice;
+use crate::model::reason::{Reason, Terminal};
 use crate::outcome::{Effect, Said};
-use crate::policy::{self, DeviceFacts, Phase, ReceiverFacts};
+use crate::policy::{self, Phase};
 use crate::queue::{self, Delivery, Held};
 use crate::registry::{Owner, Registry};
 use crate::render::{Collapse, Reader, RenderRequest, Source, render};
@@ -159,6 +161,7 @@ impl Dispatch {
         let parcel = &held.parcel;
         let now = self.rooms.clock.now();
         let app = self.rooms.apps.get(parcel.app);
+        let digests = app.as_ref().is_some_and(|app| digest::wanted(app, &held.message));
         let settings = self.rooms.facts.rule_settings(app.as_deref());
         let mut message = crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
         message.expires_at = parcel.expires_at;
@@ -197,7 +200,11 @@ impl Dispatch {
                 settings: &settings,
             };
             let refusal = policy::decide(&facts);
-            said.push(refusal.map(|refusal| refused(refusal.reason, receiver, device)));
+            said.push(refusal.map(|refusal| Said::Refused {
+                terminal: Terminal::of(refusal.reason),
+                sum_up: digests && refusal.reason == Reason::DoNotDisturb,
+                recheck: Recheck { receiver, device },
+            }));
         }
         Ok(said)
     }
@@ -268,7 +275,10 @@ impl Dispatch {
             vendor: certificate.vendor,
             certificate: &certificate.sending,
             voip_allowed: certificate.info.options.voip,
-            collapse: Collapse::Never,
+            collapse: match held.message.notice {
+                Some(Notice::Recalled(replaced)) => Collapse::Message(replaced),
+                Some(Notice::Summed(_)) | None => Collapse::Never,
+            },
         };
         let mut notification =
             render(&request).map_err(|refusal| refusal.to_string())?.notification;
@@ -394,14 +404,6 @@ impl Dispatch {
 
 fn is_owner(owner: Option<&Owner>, delivery: &Delivery) -> bool {
     owner.is_some_and(|owner| owner.user == delivery.user && owner.device_id == delivery.device_id)
-}
-
-fn refused(
-    reason: crate::model::reason::Reason,
-    receiver: ReceiverFacts,
-    device: Option<DeviceFacts>,
-) -> Said {
-    Said::Refused { terminal: Terminal::of(reason), recheck: Recheck { receiver, device } }
 }
 
 fn is_auth_rejected(said: &Said) -> bool {
