@@ -6,6 +6,7 @@ pub mod api;
 pub mod api_keys;
 pub mod app;
 pub mod apps;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The commands that run by themselves: `serve`, `demo`, `sim`, `bench`; and the flags that give
+//! The commands that run by themselves: `serve`, `demo`, `sim`; and the flags that give
 //! settings.
 
 use std::net::SocketAddr;
@@ -120,36 +120,6 @@ impl Sim {
     /// Why they could not start.
     pub fn run(self) -> anyhow::Result<Answer> {
         not_built("sim")
-    }
-}
-
-/// `offpush bench`.
-#[derive(Args)]
-pub struct Bench {
-    /// For how long, in seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    pub duration_s: u64,
-    /// Messages per second; 0 is as fast as it goes
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub rate: u64,
-    /// Connections at a time
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub connections: usize,
-    /// Receivers of each message
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub receivers: usize,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Bench {
-    /// Measures until the time is over.
-    ///
-    /// # Errors
-    /// Why it could not measure.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("bench")
     }
 }
 
