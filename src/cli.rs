@@ -5,6 +5,7 @@
 //! output, everything else to standard error. With `-o json` the API's own answer is printed.
 
 pub mod apps;
+pub mod bench;
 pub mod certificates;
 pub mod check;
 pub mod client;
@@ -106,8 +107,14 @@ pub enum Command {
     Demo(demo::Demo),
     /// Run the vendor simulators
     Sim(sim::Sim),
-    /// Measure a running server
-    Bench(local::Bench),
+    /// Measure the relay on this machine, or one that runs elsewhere
+    Bench(bench::Bench),
+    /// The simulators of a measurement
+    #[command(hide = true)]
+    BenchSims,
+    /// The bare loop of a measurement
+    #[command(hide = true)]
+    BenchLimit,
     /// Check settings, directories and keys without starting anything
     Check(check::Check),
     /// Create, change and list apps
@@ -175,7 +182,9 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(remote.output),
         Command::Sim(command) => command.run(remote.output),
-        Command::Bench(command) => command.run(),
+        Command::Bench(command) => command.run(remote.key, remote.output),
+        Command::BenchSims => crate::bench::sims::run().map(|()| Answer::default()),
+        Command::BenchLimit => crate::bench::limit::run().map(|()| Answer::default()),
         Command::Check(command) => command.run(),
         Command::Key(apps::KeyCommand::Usersig(command)) => Ok(command.run(remote.output)?),
         other => {
@@ -203,6 +212,8 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         | Command::Demo(_)
         | Command::Sim(_)
         | Command::Bench(_)
+        | Command::BenchSims
+        | Command::BenchLimit
         | Command::Check(_) => Err(anyhow::anyhow!("this command does not ask a server")),
     }
 }

@@ -40,8 +40,9 @@
 // The program's commands.
 pub mod cli;
 
-// Puts the parts together, starts and drains them.
+// Puts the parts together, starts and drains them; and measures them from outside.
 pub mod app;
+pub mod bench;
 
 // What the outside sees: HTTP, settings, simulated vendors.
 pub mod api;

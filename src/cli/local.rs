@@ -1,10 +1,9 @@
-//! The flags that give settings, and `bench`.
+//! The flags that give settings to the commands that run by themselves.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::output::Answer;
 use crate::config::mistake::Mistakes;
 use crate::config::{Override, Overrides, Settings};
 
@@ -77,40 +76,6 @@ impl ConfigFlags {
         });
         Overrides { dev: self.dev, set: general.chain(single).collect() }
     }
-}
-
-/// `offpush bench`.
-#[derive(Args)]
-pub struct Bench {
-    /// For how long, in seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    pub duration_s: u64,
-    /// Messages per second; 0 is as fast as it goes
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub rate: u64,
-    /// Connections at a time
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub connections: usize,
-    /// Receivers of each message
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub receivers: usize,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Bench {
-    /// Measures until the time is over.
-    ///
-    /// # Errors
-    /// Why it could not measure.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("bench")
-    }
-}
-
-fn not_built(command: &str) -> anyhow::Result<Answer> {
-    Err(anyhow::anyhow!("`{command}` is not built yet"))
 }
 
 #[cfg(test)]
