@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::api::limits::Limits;
 use crate::api::{self, Api};
@@ -38,6 +38,7 @@ use crate::transport::reach::Reach;
 use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
 
+pub mod digests;
 pub mod drop_folder;
 pub mod front;
 pub mod housekeeping;
@@ -127,7 +128,7 @@ impl App {
         let ledger = crate::ledger::read(&store, None).await.context("read the ledger")?;
         let waiting = Arc::new(AtomicI64::new(ledger.in_flight));
         let dedupe = Arc::new(Dedupe::new(dedupe_settings(&settings)));
-        let (hand_over, parcels) = mpsc::channel(HAND_OVER_MAX);
+        let (hand_over, take_over) = crate::queue::handover::way(HAND_OVER_MAX);
         let ingest = Arc::new(Ingest::new(
             store.clone(),
             clock.clone(),
@@ -168,7 +169,7 @@ impl App {
             outcome,
             transport: transport(&settings)?,
         };
-        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), parcels);
+        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), take_over);
         let api = Arc::new(Api {
             clock: clock.clone(),
             store: store.clone(),
@@ -183,7 +184,8 @@ impl App {
             results,
             withdrawn,
             metrics: Metrics::install(),
-            limits: Limits::new(settings.http.key_requests_per_s, settings.http.key_burst),
+            limits: Limits::new(&settings.http),
+            request_timeout: seconds(settings.http.request_timeout_s),
             draining: AtomicBool::new(false),
             open_to_all: settings.dev && settings.auth.admin_key.is_none(),
             body_bytes_max: usize::try_from(settings.http.body_bytes_max).unwrap_or(usize::MAX),
@@ -191,6 +193,7 @@ impl App {
         drop_folder::read(&api, &settings.certs_dir).await;
         let (stop, stopping) = watch::channel(false);
         housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
+        digests::start(api.clone(), stopping.clone());
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("listen on {}", settings.listen))?;
@@ -233,6 +236,7 @@ impl App {
 
     /// Stops at once, as a crash would: nothing is finished or given back. For tests.
     pub async fn abandon(mut self) {
+        self.api.dispatch.abandon();
         let _ = self.stop.send(true);
         if let Some(front) = self.front.take() {
             front.abort();

@@ -44,6 +44,8 @@ pub struct Certificate {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
+    /// The app, as credential files name it; when given it must be the one that is asked.
+    pub app: Option<AppId>,
     /// Vendor; required when new, and may not change.
     pub vendor: Option<String>,
     /// Name; required when new.

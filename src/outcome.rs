@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::account;
 use crate::clock::Clock;
 use crate::credentials::Certificate;
+use crate::digest;
 use crate::ledger::Entry;
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
@@ -45,6 +46,8 @@ pub enum Said {
     Refused {
         /// Where it leads.
         terminal: Terminal,
+        /// It counts for the digest at the end of the do-not-disturb window.
+        sum_up: bool,
         /// The facts.
         recheck: Recheck,
     },
@@ -83,6 +86,8 @@ enum Fate {
 /// What the lane should know of a settled parcel.
 #[derive(Clone, Debug, Default)]
 pub struct Effect {
+    /// The vendor was asked: a rule's refusal says nothing about the vendor.
+    pub asked: bool,
     /// Deliveries the vendor took.
     pub accepted: usize,
     /// Tokens it called dead in a way that a wrong credential also would.
@@ -183,6 +188,16 @@ impl Outcome {
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
+            if let Said::Refused { sum_up: true, recheck, .. } = said {
+                let sum = digest::Sum {
+                    app: held.parcel.app,
+                    user: &delivery.user,
+                    message: &held.message,
+                    message_id: held.parcel.message_id,
+                    expires_at: held.parcel.expires_at,
+                };
+                digest::add(&sum, &recheck.receiver, &mut drawn.batch);
+            }
             drawn.effect.note(said, held, &self.settings);
             match self.fate_of(certificate, said, held, now) {
                 Ended(terminal) => {
@@ -379,6 +394,7 @@ fn fate(
 impl Effect {
     fn note(&mut self, said: &Said, held: &Held, settings: &OutcomeSettings) {
         let Said::Answered { answer, .. } = said else { return };
+        self.asked = true;
         match answer.verdict {
             Verdict::Accepted => self.accepted += 1,
             Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,

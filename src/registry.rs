@@ -251,6 +251,9 @@ impl Registry {
                     device.seen_at = now;
                 }
                 device.was_background |= report.presence == Presence::Background;
+                if report.presence == Presence::Foreground {
+                    device.foreground_at = Some(now);
+                }
                 if let Some(unread) = report.unread {
                     device.unread = unread;
                     batch.put.push((badge_key(app, user, device_id), counter(unread)));
@@ -420,7 +423,8 @@ fn enter(
         registered_at: now,
         seen_at: now,
         token_changes,
-        was_background: known.is_some_and(|known| known.was_background),
+        was_background: known.as_ref().is_some_and(|known| known.was_background),
+        foreground_at: known.and_then(|known| known.foreground_at),
     };
     batch.put.push((listing_key(app, device.cert_id, user, &device), Bytes::new()));
     account.devices.push(device.clone());

@@ -57,8 +57,7 @@ async fn take(
     let post = ReceiptPost { headers, body };
     let proven = known.map(|vendor| (vendor, api.receipts.proven(vendor, secret, &post)));
     let Some((vendor, certificates)) = proven.filter(|(_, proven)| !proven.is_empty()) else {
-        api.check_attempts()?;
-        api.failed_attempt();
+        api.limits.may_fail()?;
         return Err(ApiError::unauthorized("nothing proves that this post is the vendor's"));
     };
     api.receipts.take(vendor, &certificates, &post).await.map_err(refused)?;

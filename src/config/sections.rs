@@ -35,6 +35,9 @@ pub struct Http {
     pub key_requests_per_s: u32,
     /// How many requests one key may send at once before the rate counts.
     pub key_burst: u32,
+    /// Requests per second, from everybody together, that may come with a key that is nobody's;
+    /// more are answered 429. 0 switches the limit off.
+    pub unknown_keys_per_s: u32,
 }
 
 impl Default for Http {
@@ -46,6 +49,7 @@ impl Default for Http {
             connections_max: 10_000,
             key_requests_per_s: 20_000,
             key_burst: 40_000,
+            unknown_keys_per_s: 50,
         }
     }
 }

@@ -9,10 +9,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::id::{GroupId, ID_BYTES_MAX, UserId, digest128};
+use crate::model::id::{GroupId, ID_BYTES_MAX, MessageId, UserId, digest128};
 use crate::model::push_info::{OfflinePushInfo, filled};
 
 /// Most receivers one message may name.
@@ -94,6 +94,15 @@ pub struct Mentions {
     pub users: Vec<UserId>,
 }
 
+/// What the relay itself has to say, in the reader's language, in place of a message's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// That message was taken back; its notification is replaced.
+    Recalled(MessageId),
+    /// So many messages came while nobody was to be disturbed.
+    Summed(u32),
+}
+
 /// One message. `MsgKey`, `MsgTime` and the nicknames are the producer's; the relay believes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
@@ -139,6 +148,8 @@ pub struct Message {
     pub elements: Vec<Element>,
     /// `OfflinePushInfo`.
     pub push: OfflinePushInfo,
+    /// `Notice`: written by the relay, not by chat servers.
+    pub notice: Option<Notice>,
     /// Digest of the content, insensitive to white space: part of the dedupe key.
     pub content_digest: u128,
     /// How many fields were not known.
@@ -278,6 +289,7 @@ wire_fields! {
     "CloudCustomData" => custom_data,
     "MsgBody" => body,
     "OfflinePushInfo" => push,
+    "Notice" => notice,
 }
 
 impl<'de> Deserialize<'de> for Wire<'de> {
@@ -312,7 +324,9 @@ impl Wire<'_> {
         }
         let elements = elements(self.body)?;
         let push = push_info(self.push)?;
-        if elements.is_empty() && filled(&push.title).is_none() && filled(&push.desc).is_none() {
+        let notice = optional::<Notice>(self.notice, "Notice", "10004")?;
+        let says_nothing = filled(&push.title).is_none() && filled(&push.desc).is_none();
+        if elements.is_empty() && says_nothing && notice.is_none() {
             let message = "MsgBody, or OfflinePushInfo with a Title or Desc, is required";
             return Err(Invalid::new("90002", "MsgBody", message));
         }
@@ -348,6 +362,7 @@ impl Wire<'_> {
             custom_data: optional(self.custom_data, "CloudCustomData", "10004")?,
             elements,
             push,
+            notice,
             content_digest: content_digest(content),
             unknown_fields: self.unknown,
         })

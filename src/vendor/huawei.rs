@@ -19,13 +19,14 @@ use serde_json::Value;
 use crate::model::certificate::Environment;
 use crate::model::device::Platform;
 use crate::model::id::Token;
+use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::huawei::receipt::ReceiptKey;
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
+    AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
 };
 use crate::vendor::{reply, request};
@@ -131,6 +132,15 @@ impl Vendor for Huawei {
         _fields: &BTreeMap<String, String>,
     ) -> Result<Value, CredentialError> {
         Err(upload::not_a_file("type, client_id and client_secret"))
+    }
+
+    fn own<'a>(&self, info: &'a OfflinePushInfo) -> Own<'a> {
+        let android = &info.android_info;
+        Own {
+            image: filled(&android.huawei_image),
+            sound: filled(&android.sound),
+            ..Own::default()
+        }
     }
 
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {

@@ -263,12 +263,22 @@ pub struct Notification {
     pub notify_id: u32,
     /// Whether a later push with the same `notify_id` shall replace this one on the device.
     pub collapses: bool,
+    /// The message whose notification this push takes the place of, in a push that does not
+    /// collapse.
+    pub replaces: Option<String>,
     /// When the push stops being worth anything.
     pub expires_at: UnixMs,
     /// Urgency.
     pub priority: Priority,
     /// The message's settings for vendors. Texts in it are NOT for sending: privacy may hide them.
     pub info: Arc<OfflinePushInfo>,
+}
+
+impl Notification {
+    /// The message under whose name a device shows this push, when it does not collapse.
+    pub fn shown_as(&self) -> &str {
+        self.replaces.as_deref().unwrap_or(&self.message_id)
+    }
 }
 
 /// Who a push goes to.
