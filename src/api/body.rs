@@ -37,6 +37,10 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         let named = missing_field(inner);
         let field = match (path.as_str(), named) {
             (".", Some(named)) => named,
+            // An unknown field is part of the path already, a missing one is not.
+            (path, Some(named)) if path == named || path.ends_with(&format!(".{named}")) => {
+                path.to_owned()
+            }
             (path, Some(named)) => format!("{path}.{named}"),
             (path, None) => path.to_owned(),
         };

@@ -94,3 +94,47 @@ impl HttpBody for Watched {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use futures_util::stream;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(3);
+
+    async fn status(body: Body, router: Router) -> StatusCode {
+        let router = router
+            .layer(axum::middleware::from_fn(|request, next| within((TIME, 16), request, next)));
+        let request = Request::post("/").body(body).expect("a request");
+        router.oneshot(request).await.expect("an answer").status()
+    }
+
+    fn reads() -> Router {
+        Router::new().route("/", post(|body: Bytes| async move { body.len().to_string() }))
+    }
+
+    fn hangs() -> Router {
+        Router::new().route("/", post(|_: Bytes| std::future::pending::<()>()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_slow_is_blamed() {
+        let endless = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(status(endless(), reads()).await, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(status(Body::from("whole"), hangs()).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Body::empty(), hangs()).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Body::from("whole"), reads()).await, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_says_it_is_too_large_never_reaches_a_handler() {
+        let just_fits = Body::from("x".repeat(16));
+        assert_eq!(status(just_fits, reads()).await, StatusCode::OK);
+        let too_large = Body::from("x".repeat(17));
+        assert_eq!(status(too_large, hangs()).await, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}

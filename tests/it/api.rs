@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use offpush::app::App;
+use offpush::clock::Clock;
 use offpush::config::Settings;
 use offpush::config::sections::Engine;
 use offpush::model::id::AppId;
@@ -18,6 +20,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{ADMIN, APP, Answer, Caller, Relay, Sims};
 
+mod apps;
 mod auth;
 mod bad_input;
 mod certificates;
@@ -51,6 +54,11 @@ impl Bench {
 
     /// With changed settings.
     pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        Bench::start_at(Clock::system(), change).await
+    }
+
+    /// On a clock of the test's.
+    pub async fn start_at(clock: Clock, change: impl FnOnce(&mut Settings)) -> Self {
         let sims = Sims::start().await;
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let mut settings = sims.settings(folder.path(), Engine::Memory);
@@ -58,8 +66,10 @@ impl Bench {
         settings.http.unknown_keys_per_s = 0;
         change(&mut settings);
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let relay = Relay::run(settings, folder, Some(store.clone())).await;
-        let admin = Checked::new(relay.admin.with_key(Some(ADMIN)));
+        let app = App::start_on(settings.clone(), store.clone(), clock).await.expect("it starts");
+        let caller = Caller::new(&format!("http://{}", app.address()), Some(ADMIN));
+        let relay = Relay { app: Some(app), settings, admin: caller.clone(), folder };
+        let admin = Checked::new(caller);
         let app = json!({ "name": "tests", "usersig_keys": [USERSIG_KEY] });
         admin.ok("PUT", &format!("/v1/apps/{APP}"), &app).await;
         Bench { sims, relay, store, admin }
@@ -101,7 +111,7 @@ pub fn path(rest: &str) -> String {
 
 /// A UserSig of the tests' app.
 pub fn user_sig(user: &str) -> String {
-    let now = offpush::clock::Clock::system().now();
+    let now = Clock::system().now();
     usersig(USERSIG_KEY, user, now)
 }
 

@@ -1,5 +1,12 @@
 //! Certificates through the API: their whole life, and that their secrets never come out.
 
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use offpush::clock::Clock;
+use offpush::model::id::CertId;
+use offpush::model::time::UnixMs;
 use serde_json::{Value, json};
 
 use crate::api::{Bench, path};
@@ -109,6 +116,10 @@ async fn a_broken_certificate_works_again_after_rotating_in_place() {
     let rotated = bench.admin.ok("PUT", &at(&made), &right).await;
     assert_eq!((&rotated["status"], &rotated["revision"]), (&json!("active"), &json!(2)));
     assert_eq!(rotated["cert_id"], made["cert_id"]);
+    let credentials = &bench.relay.app.as_ref().expect("running").api.credentials;
+    let kept = credentials.get(CertId(u32::try_from(cert_id).expect("small"))).expect("there");
+    assert!(credentials.holds(&kept, &right["credential"]).await.expect("read"));
+    assert!(!credentials.holds(&kept, &body["credential"]).await.expect("read"), "old secret");
     let explained = bench.relay.settled(&taken["message_id"]).await;
     assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
 }
@@ -174,7 +185,13 @@ async fn verifying_tells_a_good_secret_from_a_wrong_one() {
         }
     }
     for vendor in VENDORS {
-        assert!(bench.sims.shown(vendor).is_empty(), "{vendor}: verifying rang a phone");
+        let shown = bench.sims.shown(vendor);
+        // What the app alone gets is not drawn by the system: background, passed through.
+        let silent = shown.iter().all(|shown| {
+            let drawn = !shown.title.is_empty() || !shown.body.is_empty();
+            !drawn || shown.raw["form"]["pass_through"] == "1"
+        });
+        assert!(silent, "{vendor}: verifying rang a phone: {shown:?}");
     }
 }
 
@@ -195,6 +212,34 @@ async fn a_test_push_rings_a_phone_that_is_not_registered() {
         }
         bench.admin.refused("POST", &at, &json!({}), 400, "missing_field", Some("token")).await;
     }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_does_not_ring_and_can_still_be_changed() {
+    let clock = Clock::starting_at(UnixMs::from_secs(1_800_000_000));
+    let bench = Bench::start_at(clock.clone(), |_| {}).await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
+    let p12 = std::fs::read(format!("{folder}apns_both.p12")).expect("a fixture");
+    let credential = json!({ "type": "p12", "data": STANDARD.encode(p12), "password": "fixture" });
+    let body = json!({ "vendor": "apns", "credential": credential });
+    let made = bench.admin.ok("POST", &path("/certificates"), &body).await;
+    let cert_id = made["cert_id"].as_u64().expect("a number");
+    // The fixture ends on 2126-01-01.
+    clock.skip(Duration::from_secs(4_922_899_200 - 1_800_000_000));
+    bench.relay.device("joon", "apns", cert_id, 1).await;
+    assert_eq!(bench.admin.get(&at(&made)).await["status"], "expired");
+    let taken = bench.relay.send(&text("mina", "joon", 1, "too late")).await;
+    let explained = bench.relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["reason"], "cert_expired", "{explained:#}");
+    let change = json!({ "options": { "sound": "ding.caf" }, "name": "old" });
+    let changed = bench.admin.ok("PUT", &at(&made), &change).await;
+    assert_eq!((&changed["status"], &changed["name"]), (&json!("expired"), &json!("old")));
+    let again = json!({ "credential": body["credential"] });
+    let field = Some("credential.data");
+    bench.admin.refused("PUT", &at(&made), &again, 400, "cert_expired", field).await;
+    let key = json!({ "credential": bench.sims.upload("apns")["credential"] });
+    let rotated = bench.admin.ok("PUT", &at(&made), &key).await;
+    assert_eq!((&rotated["status"], &rotated["expires_at"]), (&json!("active"), &Value::Null));
 }
 
 /// Every text of a credential that is a secret.

@@ -56,7 +56,7 @@ async fn each_vendors_file_becomes_a_certificate() {
         let bytes = fixture(file);
         let made = post(&bench, ("POST", &at), Some((file, &bytes)), &fields).await;
         assert_eq!((made.status, &made.body["name"]), (201, &Value::from(file)), "{}", made.body);
-        assert_eq!(made.body["expires_at"], "2126-01-01T00:00:00Z");
+        assert_eq!(made.body["expires_at"], "2126-01-01T00:00:00.000Z");
     }
     let account = fixture("fcm_service_account.json");
     let fields = [("vendor", "fcm"), ("cert_id", "77"), ("options", r#"{"channel_id":"chat"}"#)];
