@@ -28,7 +28,7 @@ async fn what_was_registered_is_listed() {
         "sound": "", "unheard_of": 1 });
     let made = bench.admin.ok("PUT", &path("/users/joon/devices/d1"), &body).await;
     let list = devices(&bench, "joon").await;
-    assert_eq!(list, [made.clone()]);
+    assert_eq!(list, std::slice::from_ref(&made));
     let expected = [
         ("token", json!("token-1")),
         ("platform", json!("android")),
