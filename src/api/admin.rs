@@ -104,6 +104,10 @@ pub async fn put_app(
     }
     let settings: AppSettings = body::read_slice(merged.to_string().as_bytes())?;
     check(&settings)?;
+    if let Some(url) = &settings.callback_url {
+        let refused = |message| ApiError::bad("field_malformed", "callback_url", message);
+        api.results.check_address(url).map_err(refused)?;
+    }
     let (app, is_new) = api.apps.put(id, settings, api.clock.now()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(view(&app))))

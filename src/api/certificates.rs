@@ -58,9 +58,12 @@ pub struct CertificateView {
     /// Last upload of a secret.
     #[serde(with = "rfc3339")]
     pub updated_at: UnixMs,
+    /// Where its vendor may post receipts: a secret of operator and vendor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_path: Option<String>,
 }
 
-fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
+fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
     let info = &certificate.info;
     CertificateView {
         app: info.app,
@@ -78,6 +81,7 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
         revision: info.revision,
         created_at: info.created_at,
         updated_at: info.updated_at,
+        receipt_path: api.receipts.path_of(certificate),
     }
 }
 
@@ -104,9 +108,10 @@ pub async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
     let draft = read_draft(&api, request, None).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.create(app.app, draft, now).await?;
-    Ok((StatusCode::CREATED, Json(view(&certificate, now))))
+    Ok((StatusCode::CREATED, Json(view(&api, &certificate, now))))
 }
 
 /// `PUT …/certificates/{cert_id}`
@@ -119,9 +124,21 @@ pub async fn change(
 ) -> Result<Json<CertificateView>, ApiError> {
     let old = find(&api, app.app, &cert_id)?;
     let draft = read_draft(&api, request, Some(&old)).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
-    Ok(Json(view(&certificate, now)))
+    Ok(Json(view(&api, &certificate, now)))
+}
+
+/// A credential file names its app; it must not end up in another one by mistake.
+fn check_app(draft: &Draft, asked: AppId) -> Result<(), ApiError> {
+    match draft.app {
+        Some(named) if named != asked => {
+            let message = format!("the upload is for app {named}, the path names app {asked}");
+            Err(ApiError::bad("app_mismatch", "app", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads an upload: JSON, or a form with the file.
@@ -233,7 +250,7 @@ pub async fn list(
         .credentials
         .list(Some(app.app))
         .iter()
-        .map(|certificate| view(certificate, now))
+        .map(|certificate| view(&api, certificate, now))
         .collect();
     Ok(Json(json!({ "certificates": certificates })))
 }
@@ -244,7 +261,7 @@ pub async fn show(
     OfApp { app, .. }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(view(&*find(&api, app.app, &cert_id)?, api.clock.now())))
+    Ok(Json(view(&api, &*find(&api, app.app, &cert_id)?, api.clock.now())))
 }
 
 /// `DELETE …/certificates/{cert_id}`

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use crate::ingest::{MESSAGES_MAX, Taken};
 use crate::model::app::App;
 use crate::model::id::{CertId, MessageId};
 use crate::model::message::Invalid;
+use crate::recall;
 use crate::telemetry::events::{self, TurnedAway};
 
 /// One message's answer.
@@ -135,14 +137,26 @@ fn answer(taken: Vec<Taken>, single: bool) -> Response {
     (StatusCode::ACCEPTED, Json(json!({ "results": results }))).into_response()
 }
 
-/// `DELETE …/messages/{message_id}`: what is queued of it ends as `cancelled`.
+/// Names to show in place of a withdrawn message: the relay does not keep them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WithdrawQuery {
+    from_nick: Option<String>,
+    group_name: Option<String>,
+}
+
+/// `DELETE …/messages/{message_id}`: what is queued of it ends as `cancelled`. What was shown is
+/// replaced by a notice, when the app asks for that (`replace_recalled`).
 pub async fn withdraw(
     State(api): State<Arc<Api>>,
     OfApp { app, .. }: OfApp,
     Path((_, message_id)): Path<(String, String)>,
+    query: Result<Query<WithdrawQuery>, QueryRejection>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
+    let Query(query) = query?;
     let message_id = message_id_of(&message_id)?;
     let trace = search::one(&api.store, app.app, message_id).await?.ok_or_else(not_found)?;
+    let is_first = !api.withdrawn.holds(message_id);
     api.withdrawn.add(message_id).await?;
     let mut lanes: Vec<CertId> = Vec::new();
     for device in trace.opening.deliveries.iter().filter_map(|delivery| delivery.device.as_ref()) {
@@ -151,7 +165,17 @@ pub async fn withdraw(
             api.dispatch.hurry(device.cert_id);
         }
     }
-    Ok(Json(json!({ "message_id": message_id, "status": "withdrawn" })))
+    let mut answer = json!({ "message_id": message_id, "status": "withdrawn" });
+    if app.settings.replace_recalled
+        && is_first
+        && let Some(recall) = recall::of(&trace, api.clock.now())
+    {
+        let notice = recall.message(query.from_nick.as_deref(), query.group_name.as_deref());
+        let bytes = notice.to_string().into_bytes();
+        let taken = api.ingest.take_own(&app, &bytes, Some(recall.devices)).await?;
+        answer["replaced_by"] = json!(TakenView::from(taken).message_id);
+    }
+    Ok(Json(answer))
 }
 
 /// Reads a message id from a path.

@@ -13,6 +13,8 @@ pub mod messages;
 pub mod openapi;
 pub mod operate;
 pub mod preferences;
+pub mod receipts;
+pub mod statistics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +39,9 @@ use crate::dispatch::Dispatch;
 use crate::facts::Withdrawn;
 use crate::ingest::Ingest;
 use crate::preferences::receive_options::ReceiveOptions;
+use crate::receipts::Receipts;
 use crate::registry::Registry;
+use crate::results::Results;
 use crate::store::Store;
 use crate::telemetry::{Metrics, events};
 
@@ -67,6 +71,10 @@ pub struct Api {
     pub ingest: Arc<Ingest>,
     /// Lanes.
     pub dispatch: Arc<Dispatch>,
+    /// Takes receipts.
+    pub receipts: Receipts,
+    /// Posts results.
+    pub results: Results,
     /// Withdrawn messages.
     pub withdrawn: Withdrawn,
     /// Metrics.
@@ -129,6 +137,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/messages/{message_id}", delete(messages::withdraw))
         .route("/messages/{message_id}/explain", get(explain::one))
         .route("/explain", get(explain::search).post(explain::dry_run))
+        .route("/statistics", get(statistics::show))
         .route("/dead-letters", get(operate::dead_letters))
         .route("/dead-letters/replay", post(operate::replay));
     Router::new()
@@ -138,6 +147,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/lanes", get(operate::lanes))
         .route("/v1/lanes/{cert_id}/pause", post(operate::pause))
         .route("/v1/lanes/{cert_id}/resume", post(operate::resume))
+        .merge(receipts::routes())
         .route("/healthz", get(operate::healthz))
         .route("/health", get(operate::readyz))
         .route("/readyz", get(operate::readyz))

@@ -140,6 +140,17 @@ impl Vendors {
     }
 }
 
+/// `[callbacks]`: where push results may be posted. Callback addresses come through the API, so
+/// what they may reach is the operator's decision.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Callbacks {
+    /// Plain http addresses too.
+    pub allow_http: bool,
+    /// Addresses of this machine and of private networks too.
+    pub allow_private: bool,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

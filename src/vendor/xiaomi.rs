@@ -19,6 +19,7 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
@@ -27,6 +28,7 @@ use crate::vendor::{
 use crate::vendor::{reply, request};
 
 mod message;
+mod receipt;
 mod verdict;
 
 /// A well-formed registration id that no phone has, for [`Vendor::probe`].
@@ -200,6 +202,14 @@ impl Vendor for Xiaomi {
         let key = format!("key={}", material.app_secret.expose_secret());
         request::authorize(&mut request, &key);
         Some(request)
+    }
+
+    fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
+        Some(Proof::Path)
+    }
+
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        receipt::read(post.body)
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {
