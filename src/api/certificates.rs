@@ -85,6 +85,12 @@ fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
     }
 }
 
+/// As [`view`]; where receipts are posted is told to the operator alone.
+fn view_for(api: &Api, certificate: &Certificate, now: UnixMs, is_admin: bool) -> CertificateView {
+    let view = view(api, certificate, now);
+    CertificateView { receipt_path: view.receipt_path.filter(|_| is_admin), ..view }
+}
+
 /// Reads a certificate's number from a path.
 ///
 /// # Errors
@@ -243,14 +249,14 @@ fn of_field<T: serde::de::DeserializeOwned>(field: &str, value: Value) -> Result
 /// `GET …/certificates`
 pub async fn list(
     State(api): State<Arc<Api>>,
-    OfApp { app, .. }: OfApp,
+    OfApp { app, is_admin }: OfApp,
 ) -> Result<Json<Value>, ApiError> {
     let now = api.clock.now();
     let certificates: Vec<_> = api
         .credentials
         .list(Some(app.app))
         .iter()
-        .map(|certificate| view(&api, certificate, now))
+        .map(|certificate| view_for(&api, certificate, now, is_admin))
         .collect();
     Ok(Json(json!({ "certificates": certificates })))
 }
@@ -258,10 +264,11 @@ pub async fn list(
 /// `GET …/certificates/{cert_id}`
 pub async fn show(
     State(api): State<Arc<Api>>,
-    OfApp { app, .. }: OfApp,
+    OfApp { app, is_admin }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(view(&api, &*find(&api, app.app, &cert_id)?, api.clock.now())))
+    let certificate = find(&api, app.app, &cert_id)?;
+    Ok(Json(view_for(&api, &certificate, api.clock.now(), is_admin)))
 }
 
 /// `DELETE …/certificates/{cert_id}`

@@ -323,7 +323,7 @@ async fn certificates() {
 }
 
 #[tokio::test]
-async fn devices_and_preferences() {
+async fn devices() {
     let bench = bench().await;
     let cert_id = bench.relay.certificate(&bench.sims, "apns").await;
     let device = |change: &dyn Fn(&mut Value)| {
@@ -335,12 +335,7 @@ async fn devices_and_preferences() {
         ("PUT", path("/users/joon/devices/d1"), body, status, code, Some(field))
     };
     let set = |field: &'static str, value: Value| device(&|body| body[field] = value.clone());
-    let preferences = |body: Value, field| {
-        let body = body.to_string().into_bytes();
-        ("PUT", path("/users/joon/preferences"), body, 400, "field_malformed", Some(field))
-    };
     let state = path("/users/joon/devices/d1/state");
-    let option = path("/users/joon/conversations/c2c:mina/receive-option");
     refuse(
         &bench,
         vec![
@@ -387,6 +382,22 @@ async fn devices_and_preferences() {
                 Some("state"),
             ),
             ("POST", state, b"{}".to_vec(), 400, "missing_field", Some("state")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn preferences_and_options() {
+    let bench = bench().await;
+    let preferences = |body: Value, field| {
+        let body = body.to_string().into_bytes();
+        ("PUT", path("/users/joon/preferences"), body, 400, "field_malformed", Some(field))
+    };
+    let option = path("/users/joon/conversations/c2c:mina/receive-option");
+    refuse(
+        &bench,
+        vec![
             preferences(json!({ "push_enabled": 1 }), "push_enabled"),
             preferences(json!({ "push_enabld": true }), "push_enabld"),
             preferences(

@@ -10,6 +10,9 @@ use crate::api::Bench;
 /// Where the router is written.
 const ROUTER: &str = include_str!("../../../src/api/mod.rs");
 
+/// Not of this API: the page for people, and what speaks other documents' language.
+const UNDOCUMENTED: [&str; 3] = ["/console", "/v3/", "/v4/"];
+
 /// The text between the parenthesis at the beginning of `text` and its partner.
 fn within(text: &str) -> &str {
     let mut depth = 0;
@@ -36,7 +39,7 @@ fn routes(router: &str, prefix: &str, found: &mut BTreeSet<(String, String)>) {
         let arguments = within(&router[at + ".route".len()..]);
         let path = literal(arguments);
         let path = if path == "/" { prefix.to_owned() } else { format!("{prefix}{path}") };
-        for method in ["get", "put", "post", "delete", "patch"] {
+        for method in ["get", "put", "post", "delete", "patch", "any"] {
             let call = format!("{method}(");
             let called = arguments.match_indices(&call).any(|(at, _)| {
                 !arguments[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
@@ -66,13 +69,19 @@ fn the_document_holds_exactly_the_routes_of_the_router() {
             None => routes(statement, "", &mut found),
         }
     }
+    for (at, _) in router.match_indices(".merge(") {
+        let call = within(&router[at + ".merge".len()..]);
+        let (file, _) = call.split_once("::").expect("a function of another file");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/");
+        let text = std::fs::read_to_string(format!("{folder}{file}.rs")).expect("its file");
+        routes(text.split("#[cfg(test)]").next().expect("a text"), "", &mut found);
+    }
     assert!(found.len() > 30, "the router is read: {found:?}");
     let documented: BTreeSet<_> = OPERATIONS
         .iter()
         .map(|operation| (operation.method.to_owned(), operation.path.to_owned()))
         .collect();
-    // The console is for people, not part of the API.
-    found.retain(|(_, path)| !path.starts_with("/console"));
+    found.retain(|(_, path)| !UNDOCUMENTED.iter().any(|prefix| path.starts_with(prefix)));
     assert_eq!(found, documented);
 }
 

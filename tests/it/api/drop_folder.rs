@@ -68,7 +68,8 @@ async fn a_toml_description_may_name_the_file_beside_it() {
     folder.write(
         "apple.toml",
         format!(
-            "app = {APP}\nvendor = \"apns\"\nname = \"apple\"\ncert_id = 4711\nfile = \"push.p12\"\n\
+            "app = {APP}\nvendor = \"apns\"\nname = \"apple\"\n\
+             cert_id = 4711\nfile = \"push.p12\"\n\
              [credential]\npassword = \"fixture\"\n"
         ),
     );

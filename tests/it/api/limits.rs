@@ -93,7 +93,8 @@ async fn a_body_that_never_comes_is_answered_408_and_leaves_no_trace() {
     let before = bench.rows().await;
     let answer = bench
         .wire(&format!(
-            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 100\r\n\r\n{{",
+            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             content-length: 100\r\n\r\n{{",
             path("/messages"),
             crate::harness::ADMIN,
         ))
