@@ -177,7 +177,10 @@ async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let mut response = match check_path(&mut request).await {
-        Ok(()) => deadline::within(api.request_timeout, request, next).await,
+        Ok(()) => {
+            let limits = (api.request_timeout, api.body_bytes_max);
+            deadline::within(limits, request, next).await
+        }
         Err(error) => error.into_response(),
     };
     let route = route.as_ref().map_or("none", MatchedPath::as_str);

@@ -1,5 +1,6 @@
 //! The one integration binary; each module says what belongs in it.
 
+mod api;
 mod cli;
 mod config;
 mod harness;
