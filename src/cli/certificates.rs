@@ -373,7 +373,8 @@ mod tests {
         assert_eq!(upload.body().expect("a body"), whole);
         upload.name = Some("other".to_owned());
         assert_eq!(upload.body().expect("a body")["name"], "other");
-        let inner = flags(Some(file), &[("app_key", "k")]).credential("oppo").expect("a credential");
+        let inner =
+            flags(Some(file), &[("app_key", "k")]).credential("oppo").expect("a credential");
         assert_eq!(inner, json!({"type": "master_secret", "app_key": "k"}));
     }
 

@@ -69,7 +69,9 @@ pub fn render(answer: &Value, steps: bool) -> String {
     let several = answer.as_array().or_else(|| answer["messages"].as_array());
     match several.map(Vec::as_slice) {
         Some([]) => "no message found".to_owned(),
-        Some(messages) => messages.iter().map(|one| message(one, steps)).collect::<Vec<_>>().join("\n\n"),
+        Some(messages) => {
+            messages.iter().map(|one| message(one, steps)).collect::<Vec<_>>().join("\n\n")
+        }
         None => message(answer, steps),
     }
 }

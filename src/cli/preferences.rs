@@ -163,8 +163,7 @@ mod tests {
             "c2c_sound": "ding.caf"});
         assert_eq!(set.changed(&current), expected);
         let cleared = SetPreferences { push_enabled: None, no_dnd: true, ..set };
-        let expected =
-            json!({"push_enabled": true, "do_not_disturb": [], "c2c_sound": "ding.caf"});
+        let expected = json!({"push_enabled": true, "do_not_disturb": [], "c2c_sound": "ding.caf"});
         assert_eq!(cleared.changed(&current), expected);
     }
 }
