@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod harness;
 mod journey;
+mod process;
 mod results;
 mod sim_android;
 mod sim_west;
