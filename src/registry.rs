@@ -420,7 +420,10 @@ fn enter(
         token_changes,
         was_background: known.is_some_and(|known| known.was_background),
     };
-    batch.put.push((listing_key(app, device.cert_id, user, &device), Bytes::new()));
+    // A new token of the same device under the same certificate is listed under the same key.
+    let listed = listing_key(app, device.cert_id, user, &device);
+    batch.delete.retain(|deleted| *deleted != listed);
+    batch.put.push((listed, Bytes::new()));
     account.devices.push(device.clone());
     (device, released)
 }

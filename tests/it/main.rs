@@ -2,10 +2,12 @@
 
 mod cli;
 mod config;
+mod faults;
 mod harness;
 mod journey;
 mod sim_android;
 mod sim_west;
+mod stage;
 mod store;
 mod transport;
 mod vendors_android;
