@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod crash;
 mod faults;
 mod harness;
 mod journey;

@@ -25,7 +25,7 @@ async fn a_vendor_that_is_down_opens_its_breaker_and_is_probed_until_it_answers(
     relay.device("jiho", "xiaomi", well, 1).await;
     fault(
         &stage,
-        json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": { "status": 503 } }),
+        json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": { "status": 500 } }),
     );
     for random in 0..20 {
         relay.send(&text("mina", "joon", random, "down")).await;
@@ -63,7 +63,7 @@ async fn what_expires_behind_an_open_breaker_does_not_close_it() {
     let relay = stage.first().await;
     let cert_id = relay.certificate(&stage.sims, "fcm").await;
     relay.device("joon", "fcm", cert_id, 1).await;
-    let action = json!({ "status": 503 });
+    let action = json!({ "status": 500 });
     fault(
         &stage,
         json!({ "vendor": "fcm", "match": { "path": "/v1/projects" }, "action": action }),

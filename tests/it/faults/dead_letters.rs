@@ -14,7 +14,7 @@ async fn a_dead_letter_and_its_replay(vendor: &str) {
     let relay = stage.first().await;
     let cert_id = relay.certificate(&stage.sims, vendor).await;
     let token = relay.device("joon", vendor, cert_id, 1).await;
-    let action = json!({ "status": 503, "body": "out of order" });
+    let action = json!({ "status": 500, "body": "out of order" });
     fault(&stage, json!({ "vendor": vendor, "match": { "token": token }, "action": action }));
     let mut message = text("mina", "joon", 1, "too long");
     message["MsgLifeTime"] = json!(120);
@@ -28,7 +28,7 @@ async fn a_dead_letter_and_its_replay(vendor: &str) {
     let letters = relay.admin.get(&path).await;
     let letter = &letters["dead_letters"][0];
     assert_eq!(letter["message_id"], taken["message_id"]);
-    assert_eq!((&letter["status"], &letter["verdict"]), (&json!(503), &json!("unavailable")));
+    assert_eq!((&letter["status"], &letter["verdict"]), (&json!(500), &json!("unavailable")));
     assert!(!letter.to_string().contains(&token), "tokens show as a hash");
     // Sent again while the vendor is still out of order it comes back, with the same id.
     let replay = async |life_s: u64| -> Value {
@@ -63,7 +63,7 @@ async fn what_died_behind_an_open_breaker_keeps_the_vendors_last_words() {
     let relay = stage.first().await;
     let cert_id = relay.certificate(&stage.sims, "huawei").await;
     relay.device("joon", "huawei", cert_id, 1).await;
-    let action = json!({ "status": 503 });
+    let action = json!({ "status": 500 });
     fault(&stage, json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": action }));
     let mut message = text("mina", "joon", 1, "late");
     message["MsgLifeTime"] = json!(30);
@@ -77,7 +77,7 @@ async fn what_died_behind_an_open_breaker_keeps_the_vendors_last_words() {
     let ledger = stage.settle(&relay, Duration::from_secs(31)).await;
     assert_eq!(ledger["terminals"], json!({ "dead_letter": 1 }));
     let letters = relay.admin.get(&relay.path("/dead-letters")).await;
-    assert_eq!(letters["dead_letters"][0]["status"], 503);
+    assert_eq!(letters["dead_letters"][0]["status"], 500);
     // A replay on a paused lane whose new life ends too is a dead letter no more: never tried.
     relay.admin.post(&relay.path("/dead-letters/replay"), &json!({ "life_time_s": 5 })).await;
     let ledger = stage.settle(&relay, Duration::from_secs(6)).await;
