@@ -6,6 +6,7 @@ mod crash;
 mod faults;
 mod harness;
 mod journey;
+mod kill;
 mod sim_android;
 mod sim_west;
 mod stage;
