@@ -3,6 +3,7 @@
 //!
 //! The `match` in [`fate`] is the only place that acts on a verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,13 +19,16 @@ use crate::queue::{self, Held};
 use crate::registry::{Owner, Registry};
 use crate::results::Results;
 use crate::results::event::{DeviceRetired, Event};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Scope, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
 use crate::vendor::{Answer, ThrottleScope, Verdict};
 
 pub mod dead_letters;
 mod telling;
+
+/// Most trace rows read to find a vendor's last words.
+const STEPS_MAX: usize = 10_000;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -153,7 +157,8 @@ impl Outcome {
         believe_dead: bool,
     ) -> Result<Effect, StoreError> {
         let now = self.clock.now();
-        let mut drawn = self.draw(certificate, held, said, now);
+        let last = self.last_words(held, said).await?;
+        let mut drawn = self.draw(certificate, held, (said, &last), now);
         let batch = std::mem::take(&mut drawn.batch);
         let committed = self.store.commit(held.parcel.message_id.partition(), batch).await;
         if !matches!(committed, Err(StoreError::Conflict)) {
@@ -169,12 +174,35 @@ impl Outcome {
         Ok(drawn.effect)
     }
 
+    /// What the vendor said last about deliveries whose life ended between two tries: they become
+    /// dead letters, which keep those words.
+    async fn last_words(
+        &self,
+        held: &Held,
+        said: &[Said],
+    ) -> Result<BTreeMap<u16, Attempt>, StoreError> {
+        let mut last = BTreeMap::new();
+        if !said.iter().any(|said| gave_up(said, held)) {
+            return Ok(last);
+        }
+        let range = trace::of_message(held.parcel.message_id);
+        let rows = self.store.scan(Scope::Everywhere, range, STEPS_MAX).await?;
+        for step in trace::read(rows)?.into_iter().flat_map(|trace| trace.steps) {
+            for result in step.results {
+                if let Some(attempt) = result.attempt {
+                    last.insert(result.delivery, attempt);
+                }
+            }
+        }
+        Ok(last)
+    }
+
     /// Works out what the commit holds.
     fn draw(
         &self,
         certificate: Option<&Certificate>,
         held: &Held,
-        said: &[Said],
+        (said, last): (&[Said], &BTreeMap<u16, Attempt>),
         now: UnixMs,
     ) -> Drawn {
         let mut drawn = Drawn::default();
@@ -210,7 +238,8 @@ impl Outcome {
                         self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
                     }
                     if terminal == Terminal::DeadLetter {
-                        dead.push((delivery.clone(), result.attempt.clone()));
+                        let words = result.attempt.as_ref().or(last.get(&delivery.number));
+                        dead.push((delivery.clone(), words.cloned()));
                     }
                 }
                 Retried { at, counts } => {
@@ -253,6 +282,7 @@ impl Outcome {
         now: UnixMs,
     ) -> FateAt {
         let answer = match said {
+            Said::Refused { .. } if gave_up(said, held) => return Ended(Terminal::DeadLetter),
             Said::Refused { terminal, .. } => return Ended(*terminal),
             Said::TooLarge { .. } => return Ended(Terminal::Refused),
             Said::Postponed { until } => return Retried { at: *until, counts: false },
@@ -334,6 +364,11 @@ impl Outcome {
             }
         }
     }
+}
+
+/// Whether a delivery's life ended while it waited for another try: the vendor failed it, not time.
+fn gave_up(said: &Said, held: &Held) -> bool {
+    held.parcel.attempts > 0 && matches!(said, Said::Refused { terminal: Terminal::Expired, .. })
 }
 
 /// The vendor for metrics; empty when the certificate is gone.
