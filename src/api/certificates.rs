@@ -20,6 +20,7 @@ use crate::dispatch::verify::Verified;
 use crate::model::certificate::{CertificateStatus, Environment, Options};
 use crate::model::id::{AppId, CertId};
 use crate::model::time::{UnixMs, rfc3339};
+use crate::telemetry::events;
 use crate::vendor;
 
 /// A certificate as answered.
@@ -295,7 +296,10 @@ pub async fn verify(
     let verified = api.dispatch.verify(&certificate).await;
     if verified.ok && certificate.info.broken.is_some() {
         let info = &certificate.info;
-        api.credentials.mark_broken(info.cert_id, info.revision, None).await?;
+        if api.credentials.mark_broken(info.cert_id, info.revision, None).await? {
+            let vendor = certificate.vendor.profile().name;
+            events::certificate_mended(info.cert_id.0, vendor);
+        }
     }
     Ok(Json(verified))
 }

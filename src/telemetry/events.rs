@@ -35,7 +35,7 @@ pub const QUEUE_PARCELS: &str = "offpush_queue_parcels";
 pub const QUEUE_BYTES: &str = "offpush_queue_bytes";
 /// Lanes by condition.
 pub const LANES: &str = "offpush_lanes";
-/// Requests at vendors right now.
+/// Deliveries at vendors right now.
 pub const PUSHES_IN_FLIGHT: &str = "offpush_pushes_in_flight";
 /// Requests of the API.
 pub const HTTP_REQUESTS: &str = "offpush_http_requests_total";
@@ -67,7 +67,7 @@ pub(in crate::telemetry) fn describe_all() {
     describe_gauge!(QUEUE_PARCELS, "Parcels waiting or being sent.");
     describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes of queued parcels.");
     describe_gauge!(LANES, "Lanes, by condition.");
-    describe_gauge!(PUSHES_IN_FLIGHT, "Requests at vendors right now, by vendor.");
+    describe_gauge!(PUSHES_IN_FLIGHT, "Deliveries at vendors right now, by vendor.");
     describe_counter!(HTTP_REQUESTS, "API requests, by route and status.");
     describe_counter!(TOKENS_RETIRED, "Tokens retired on a vendor's word.");
     describe_counter!(CERTIFICATES_BROKEN, "Times a vendor refused a certificate.");
@@ -173,9 +173,9 @@ pub fn request_finished(vendor: &'static str, took: Duration) {
     histogram!(PUSH_LATENCY_SECONDS, "vendor" => vendor).record(took);
 }
 
-/// How many requests are at a vendor right now.
-pub fn pushes_in_flight(vendor: &'static str, requests: usize) {
-    gauge!(PUSHES_IN_FLIGHT, "vendor" => vendor).set(requests as f64);
+/// How many deliveries are at a vendor right now.
+pub fn pushes_in_flight(vendor: &'static str, deliveries: usize) {
+    gauge!(PUSHES_IN_FLIGHT, "vendor" => vendor).set(deliveries as f64);
 }
 
 /// One commit became durable.

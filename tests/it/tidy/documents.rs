@@ -156,3 +156,17 @@ fn tidied(path: &str) -> String {
     }
     parts.join("/")
 }
+
+#[test]
+fn every_crate_has_its_reason() {
+    let table = read("docs/decisions/0013-each-crate-and-why.md");
+    let manifest = read("Cargo.toml");
+    let from = manifest.find("[dependencies]").expect("dependencies");
+    let to = manifest.find("[lints.").expect("lints");
+    let names = manifest[from..to].lines().filter_map(|line| line.split_once(" = "));
+    let names: Vec<&str> = names.map(|(name, _)| name).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let missing: Vec<_> =
+        names.iter().filter(|name| !table.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
