@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod check;
 pub mod client;
 pub mod devices;
+pub mod doctor;
 pub mod explain;
 pub mod local;
 pub mod operate;
@@ -16,6 +17,7 @@ pub mod output;
 pub mod preferences;
 pub mod send;
 pub mod serve;
+pub mod simulate;
 pub mod tls;
 
 use std::ffi::OsString;
@@ -126,6 +128,10 @@ pub enum Command {
     Send(send::Send),
     /// Why a message did or did not ring
     Explain(explain::Explain),
+    /// Why nothing rings for a user: the usual suspects, one by one
+    Doctor(doctor::Doctor),
+    /// What other settings would have decided about the messages that came
+    Simulate(simulate::Simulate),
     /// What waits: every lane, and the ledger's figures
     Queue(operate::Queue),
     /// The ledger: everything accepted, and how it ended
@@ -192,6 +198,8 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         Command::Preferences(command) => command.run(client, format).await,
         Command::Send(command) => command.run(client, format).await,
         Command::Explain(command) => command.run(client, format).await,
+        Command::Doctor(command) => command.run(client, format).await,
+        Command::Simulate(command) => command.run(client, format).await,
         Command::Queue(command) => command.run(client, format).await,
         Command::Ledger(command) => command.run(client, format).await,
         Command::Lanes(command) => command.run(client, format).await,

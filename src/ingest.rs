@@ -393,6 +393,11 @@ impl Ingest {
         }
     }
 
+    /// The settings the rules obey for an app's messages now.
+    pub fn rule_settings(&self, app: &App) -> RuleSettings {
+        self.decider.facts().rule_settings(Some(app))
+    }
+
     /// So many deliveries that had ended are in flight again.
     pub fn requeued(&self, deliveries: usize) {
         let count = i64::try_from(deliveries).unwrap_or(i64::MAX);

@@ -5,12 +5,14 @@ pub mod auth;
 pub mod body;
 pub mod certificates;
 pub mod devices;
+pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod limits;
 pub mod messages;
 pub mod operate;
 pub mod preferences;
+pub mod simulate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,6 +130,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/messages", post(messages::take))
         .route("/messages/{message_id}", delete(messages::withdraw))
         .route("/messages/{message_id}/explain", get(explain::one))
+        .route("/users/{user}/doctor", get(doctor::examine))
+        .route("/simulate", post(simulate::simulate))
         .route("/explain", get(explain::search).post(explain::dry_run))
         .route("/dead-letters", get(operate::dead_letters))
         .route("/dead-letters/replay", post(operate::replay));
