@@ -353,10 +353,7 @@ impl Ingest {
                 *row = self.store.get(draft.partition, key).await?;
             }
             let seen = draft.identity.read(rows, now)?;
-            let received = |user| seen.mark.received(user);
-            if let Some(of) = draft.message.receivers.first().and_then(received)
-                && draft.message.receivers.iter().all(|user| received(user).is_some())
-            {
+            if let Some(of) = repeated(&draft.message, &seen) {
                 self.dedupe.remember(draft.identity, &draft.message.receivers, of);
                 return Ok(self.repeat(app, &draft, of));
             }
@@ -425,12 +422,25 @@ impl Ingest {
             *row = self.store.get(draft.partition, key).await?;
         }
         let seen = draft.identity.read(rows, now)?;
+        if let Some(of) = repeated(&draft.message, &seen) {
+            let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
+            let settings = self.rule_settings(app);
+            let opening = repeat_opening(app, &draft.message, facts, settings, of);
+            return Ok(Ok((draft.message_id, opening)));
+        }
         let decided = self
             .decider
             .decide(app, &draft.message, draft.message_id, &seen.mark, None, now)
             .await?;
         Ok(Ok((draft.message_id, decided.opening)))
     }
+}
+
+/// The message this one repeats, when every receiver has it already.
+fn repeated(message: &Message, seen: &Seen) -> Option<MessageId> {
+    let received = |user| seen.mark.received(user);
+    let everyone = message.receivers.iter().all(|user| received(user).is_some());
+    message.receivers.first().and_then(received).filter(|_| everyone)
 }
 
 /// Notes what the end of a do-not-disturb window is to sum up.

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod harness;
 mod journey;
+mod policy;
 mod sim_android;
 mod sim_west;
 mod store;
