@@ -6,6 +6,7 @@ pub mod body;
 pub mod certificates;
 pub mod deadline;
 pub mod devices;
+pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod limits;
@@ -14,6 +15,7 @@ pub mod openapi;
 pub mod operate;
 pub mod preferences;
 pub mod receipts;
+pub mod simulate;
 pub mod statistics;
 
 use std::sync::Arc;
@@ -136,6 +138,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/messages", post(messages::take))
         .route("/messages/{message_id}", delete(messages::withdraw))
         .route("/messages/{message_id}/explain", get(explain::one))
+        .route("/users/{user}/doctor", get(doctor::examine))
+        .route("/simulate", post(simulate::simulate))
         .route("/explain", get(explain::search).post(explain::dry_run))
         .route("/statistics", get(statistics::show))
         .route("/dead-letters", get(operate::dead_letters))

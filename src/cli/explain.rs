@@ -16,7 +16,10 @@ pub struct Explain {
     #[command(flatten)]
     pub app: AppFlag,
     /// The message, as `send` printed it; without it, flags below search
-    #[arg(value_name = "MESSAGE_ID", required_unless_present = "user")]
+    #[arg(
+        value_name = "MESSAGE_ID",
+        required_unless_present_any = ["user", "from", "msg_key", "reason", "device"]
+    )]
     pub message_id: Option<String>,
     /// Only this receiver
     #[arg(long)]
@@ -27,6 +30,21 @@ pub struct Explain {
     /// Search: its MsgRandom
     #[arg(long, conflicts_with = "message_id", value_name = "U32")]
     pub random: Option<u32>,
+    /// Search: its MsgKey
+    #[arg(long, conflicts_with = "message_id", value_name = "MSGKEY")]
+    pub msg_key: Option<String>,
+    /// Only this device
+    #[arg(long, value_name = "DEVICE_ID")]
+    pub device: Option<String>,
+    /// Search: some delivery ended so, such as do_not_disturb or dead_letter
+    #[arg(long, conflicts_with = "message_id", value_name = "REASON")]
+    pub reason: Option<String>,
+    /// Search: accepted before this time (RFC 3339)
+    #[arg(long, conflicts_with = "message_id", value_name = "TIME")]
+    pub until: Option<String>,
+    /// Search: go on after the page that answered this cursor
+    #[arg(long, conflicts_with = "message_id", value_name = "CURSOR")]
+    pub cursor: Option<String>,
     /// Search: not before this time (RFC 3339)
     #[arg(long, conflicts_with = "message_id", value_name = "TIME")]
     pub since: Option<String>,
@@ -48,14 +66,22 @@ impl Explain {
     fn path(&self) -> String {
         let app = self.app.segment();
         let user = ("user", self.user.clone());
+        let device = ("device_id", self.device.clone());
         match &self.message_id {
-            Some(id) => path_with(&["v1", "apps", &app, "messages", id, "explain"], &[user]),
+            Some(id) => {
+                path_with(&["v1", "apps", &app, "messages", id, "explain"], &[user, device])
+            }
             None => {
                 let random = self.random.map(|random| random.to_string());
                 let parameters = [
                     user,
+                    device,
                     ("from", self.from.clone()),
                     ("msg_random", random),
+                    ("msg_key", self.msg_key.clone()),
+                    ("reason", self.reason.clone()),
+                    ("until", self.until.clone()),
+                    ("cursor", self.cursor.clone()),
                     ("since", self.since.clone()),
                 ];
                 path_with(&["v1", "apps", &app, "explain"], &parameters)

@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod journey;
 mod kill;
+mod policy;
 mod pressure;
 mod process;
 mod results;
