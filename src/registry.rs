@@ -334,17 +334,24 @@ impl Registry {
         Ok(DevicePage { devices, cursor })
     }
 
-    /// A device's badge as the relay counts it; zero when nothing was reported or counted yet.
+    /// The badges of devices as the relay counts them, in the order asked; zero when nothing was
+    /// reported or counted yet.
     ///
     /// # Errors
     /// The store's.
-    pub async fn badge(
+    pub async fn badges(
         &self,
-        (app, user, device_id): (AppId, &UserId, &DeviceId),
-    ) -> Result<u32, StoreError> {
-        let partition = crate::account::partition_of(app, user);
-        let row = self.store.get(partition, &badge_key(app, user, device_id)).await?;
-        Ok(row.map_or(0, |row| counted(&row)))
+        app: AppId,
+        devices: &[(&UserId, &DeviceId)],
+    ) -> Result<Vec<u32>, StoreError> {
+        let keys: Vec<(Partition, Key)> = devices
+            .iter()
+            .map(|(user, device_id)| {
+                (crate::account::partition_of(app, user), badge_key(app, user, device_id))
+            })
+            .collect();
+        let rows = self.store.get_many(&keys).await?;
+        Ok(rows.iter().map(|row| row.as_ref().map_or(0, |row| counted(row))).collect())
     }
 }
 

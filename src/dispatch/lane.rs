@@ -27,6 +27,9 @@ const AGING: u64 = 8;
 /// Longest time a lane waits before it looks for what expired.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many times the deliveries at the vendor may be taken and not yet written down.
+const UNSETTLED_FACTOR: usize = 4;
+
 /// Parcels started in one go, before the lane looks around again.
 const TOGETHER_MAX: usize = 256;
 
@@ -43,7 +46,10 @@ struct Pace {
     breaker: Breaker,
     slow_until: Option<Instant>,
     paused: bool,
+    /// Deliveries at the vendor.
     in_flight: usize,
+    /// Deliveries taken and not yet written down, those at the vendor included.
+    unsettled: usize,
     suspects: usize,
     failed_handshakes: u32,
 }
@@ -92,6 +98,7 @@ impl Lane {
                 slow_until: None,
                 paused: false,
                 in_flight: 0,
+                unsettled: 0,
                 suspects: 0,
                 failed_handshakes: 0,
             }),
@@ -192,9 +199,10 @@ impl Lane {
             taken = waiting.take_expired(now);
         } else {
             let most = if passage == Passage::Probe { 1 } else { TOGETHER_MAX };
-            while taken.len() < most && pace.in_flight < self.in_flight_max {
+            while taken.len() < most && self.has_room(&pace) {
                 let Some(held) = waiting.next() else { break };
                 pace.in_flight += held.parcel.deliveries.len();
+                pace.unsettled += held.parcel.deliveries.len();
                 taken.push(held);
             }
             if passage == Passage::Probe && !taken.is_empty() {
@@ -205,15 +213,35 @@ impl Lane {
             }
             return taken;
         }
-        pace.in_flight += taken.iter().map(|held| held.parcel.deliveries.len()).sum::<usize>();
+        let expired = taken.iter().map(|held| held.parcel.deliveries.len()).sum::<usize>();
+        pace.in_flight += expired;
+        pace.unsettled += expired;
         taken
     }
 
+    /// Writing an answer down takes as long as a commit; the vendor is not kept waiting for it,
+    /// but what is not written down yet has its own limit.
+    fn has_room(&self, pace: &Pace) -> bool {
+        pace.in_flight < self.in_flight_max
+            && pace.unsettled < self.in_flight_max.saturating_mul(UNSETTLED_FACTOR)
+    }
+
     /// A parcel of so many deliveries is no longer at the vendor.
-    pub fn finished(&self, deliveries: usize) {
+    pub fn answered(&self, deliveries: usize) {
         let mut pace = self.pace();
         pace.in_flight = pace.in_flight.saturating_sub(deliveries);
-        let room = pace.in_flight < self.in_flight_max;
+        let room = self.has_room(&pace);
+        drop(pace);
+        if room {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A parcel of so many deliveries is written down.
+    pub fn finished(&self, deliveries: usize) {
+        let mut pace = self.pace();
+        pace.unsettled = pace.unsettled.saturating_sub(deliveries);
+        let room = self.has_room(&pace);
         drop(pace);
         if room {
             self.wake.notify_one();

@@ -75,6 +75,7 @@ impl Dispatch {
     /// Sends one parcel and settles it.
     pub(crate) async fn deliver(self: &Arc<Self>, lane: &Lane, mut held: Held) {
         let id = held.id();
+        let size = held.parcel.deliveries.len();
         let mut effect = None;
         let mut certificate = None;
         if self.renew_lease(&mut held).await {
@@ -87,7 +88,10 @@ impl Dispatch {
                     vec![Said::Postponed { until }; held.parcel.deliveries.len()]
                 }
             };
+            lane.answered(size);
             effect = self.settle(lane, certificate.as_deref(), &held, &said).await;
+        } else {
+            lane.answered(size);
         }
         // First let go of it: what follows may look for its row, which is due again.
         lane.release(id);
