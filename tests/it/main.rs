@@ -11,3 +11,4 @@ mod store;
 mod transport;
 mod vendors_android;
 mod vendors_west;
+mod verify;
