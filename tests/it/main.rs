@@ -22,3 +22,4 @@ mod transport;
 mod vendor_own;
 mod vendors_android;
 mod vendors_west;
+mod verify;
