@@ -11,7 +11,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::api::limits::Limits;
+use crate::api::limits::{Limits, Rates};
 use crate::api::{self, Api};
 use crate::api_keys::ApiKeys;
 use crate::apps::Apps;
@@ -184,7 +184,7 @@ impl App {
             results,
             withdrawn,
             metrics: Metrics::install(),
-            limits: Limits::new(&settings.http),
+            limits: Limits::new(rates(&settings)),
             request_timeout: seconds(settings.http.request_timeout_s),
             draining: AtomicBool::new(false),
             open_to_all: settings.dev && settings.auth.admin_key.is_none(),
@@ -248,6 +248,14 @@ impl App {
 
 fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(u64::from(seconds))
+}
+
+fn rates(settings: &Settings) -> Rates {
+    Rates {
+        app_per_s: settings.http.key_requests_per_s,
+        app_burst: settings.http.key_burst,
+        unknown_keys_per_s: settings.http.unknown_keys_per_s,
+    }
 }
 
 fn facts_settings(settings: &Settings) -> FactsSettings {

@@ -11,7 +11,6 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 use crate::api::error::ApiError;
-use crate::config::sections::Http;
 use crate::model::id::AppId;
 
 /// tokio's clock, so that tests may pause it.
@@ -32,6 +31,17 @@ type Steps = NoOpMiddleware<Duration>;
 type Keyed = RateLimiter<AppId, DefaultKeyedStateStore<AppId>, Monotonic, Steps>;
 type Direct = RateLimiter<NotKeyed, InMemoryState, Monotonic, Steps>;
 
+/// How fast; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// Requests per second of one app.
+    pub app_per_s: u32,
+    /// Requests one app may send at once before the rate counts.
+    pub app_burst: u32,
+    /// Keys that are nobody's per second, from everybody together.
+    pub unknown_keys_per_s: u32,
+}
+
 /// Rates of callers.
 pub struct Limits {
     apps: Option<Keyed>,
@@ -40,15 +50,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits as the settings say; 0 is no limit.
-    pub fn new(http: &Http) -> Self {
+    /// Limits of these rates.
+    pub fn new(rates: Rates) -> Self {
         let clock = Monotonic { started: Instant::now() };
-        let apps = NonZeroU32::new(http.key_requests_per_s).map(|per_s| {
-            let burst = NonZeroU32::new(http.key_burst).unwrap_or(per_s);
+        let apps = NonZeroU32::new(rates.app_per_s).map(|per_s| {
+            let burst = NonZeroU32::new(rates.app_burst).unwrap_or(per_s);
             let quota = Quota::per_second(per_s).allow_burst(burst);
             RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock)
         });
-        let unknown = NonZeroU32::new(http.unknown_keys_per_s).map(|per_s| {
+        let unknown = NonZeroU32::new(rates.unknown_keys_per_s).map(|per_s| {
             RateLimiter::new(Quota::per_second(per_s), InMemoryState::default(), clock)
         });
         Limits { apps, unknown, clock }
@@ -92,12 +102,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits::new(&Http {
-            key_requests_per_s: 2,
-            key_burst: 3,
-            unknown_keys_per_s: 1,
-            ..Http::default()
-        })
+        Limits::new(Rates { app_per_s: 2, app_burst: 3, unknown_keys_per_s: 1 })
     }
 
     #[tokio::test(start_paused = true)]
@@ -126,8 +131,7 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let off = Http { key_requests_per_s: 0, unknown_keys_per_s: 0, ..Http::default() };
-        let limits = Limits::new(&off);
+        let limits = Limits::new(Rates::default());
         assert!((0..10_000).all(|_| limits.may_ask(AppId(1)).is_ok() && limits.may_fail().is_ok()));
     }
 }
