@@ -59,7 +59,12 @@ impl Clock {
 
     /// A point for measuring how long something takes; never runs backwards.
     pub fn instant(&self) -> Instant {
-        Instant::now()
+        match &self.source {
+            Source::System => Instant::now(),
+            Source::Virtual { skipped_ms, .. } => {
+                Instant::now() + Duration::from_millis(skipped_ms.load(Ordering::Relaxed))
+            }
+        }
     }
 }
 

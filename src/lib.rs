@@ -40,8 +40,9 @@
 // The program's commands.
 pub mod cli;
 
-// Puts the parts together, starts and drains them.
+// Puts the parts together, starts and drains them; and measures them from outside.
 pub mod app;
+pub mod bench;
 
 // What the outside sees: HTTP, settings, simulated vendors.
 pub mod api;
@@ -52,9 +53,11 @@ pub mod sim;
 pub mod dispatch;
 
 // Stages, which commit; and what reads back what they wrote.
+pub mod digest;
 pub mod explain;
 pub mod ingest;
 pub mod outcome;
+pub mod recall;
 
 // What a decision rests on, and what it leads to.
 pub mod facts;
@@ -71,9 +74,12 @@ pub mod ledger;
 pub mod policy;
 pub mod preferences;
 pub mod queue;
+pub mod receipts;
 pub mod registry;
 pub mod render;
+pub mod results;
 pub mod seal;
+pub mod statistics;
 pub mod trace;
 pub mod usersig;
 

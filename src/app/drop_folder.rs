@@ -124,6 +124,7 @@ async fn take(
         .into_iter()
         .find(|known| known.info.name == description.name);
     let mut draft = Draft {
+        app: Some(description.app),
         vendor: Some(description.vendor),
         name: Some(description.name),
         environment: Some(description.environment),

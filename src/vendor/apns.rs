@@ -288,7 +288,7 @@ fn collapse_id(notification: &Notification) -> Option<HeaderValue> {
     }
     let id = match notification.collapses {
         true => format!("{}:{}", notification.notify_id, notification.conversation),
-        false => notification.message_id.clone(),
+        false => notification.shown_as().to_owned(),
     };
     let fits = id.len() <= COLLAPSE_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
     let id = if fits { id } else { sha256_hex(id.as_bytes()) };
