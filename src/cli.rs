@@ -11,6 +11,7 @@ pub mod check;
 pub mod client;
 pub mod demo;
 pub mod devices;
+pub mod doctor;
 pub mod explain;
 pub mod local;
 pub mod operate;
@@ -20,6 +21,7 @@ pub mod send;
 pub mod serve;
 pub mod signals;
 pub mod sim;
+pub mod simulate;
 pub mod tls;
 
 use std::ffi::OsString;
@@ -136,6 +138,10 @@ pub enum Command {
     Send(send::Send),
     /// Why a message did or did not ring
     Explain(explain::Explain),
+    /// Why nothing rings for a user: the usual suspects, one by one
+    Doctor(doctor::Doctor),
+    /// What other settings would have decided about the messages that came
+    Simulate(simulate::Simulate),
     /// What waits: every lane, and the ledger's figures
     Queue(operate::Queue),
     /// The ledger: everything accepted, and how it ended
@@ -204,6 +210,8 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         Command::Preferences(command) => command.run(client, format).await,
         Command::Send(command) => command.run(client, format).await,
         Command::Explain(command) => command.run(client, format).await,
+        Command::Doctor(command) => command.run(client, format).await,
+        Command::Simulate(command) => command.run(client, format).await,
         Command::Queue(command) => command.run(client, format).await,
         Command::Ledger(command) => command.run(client, format).await,
         Command::Lanes(command) => command.run(client, format).await,

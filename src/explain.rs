@@ -13,6 +13,8 @@ use crate::policy::{self, DeviceFacts, Facts, Phase, ReceiverFacts};
 use crate::trace::{Attempt, DeliveryOpening, Opening, Receipt, StepResult, Trace};
 
 pub mod advice;
+pub mod doctor;
+pub mod replay;
 pub mod search;
 
 /// One message, explained.

@@ -355,10 +355,7 @@ impl Ingest {
                 *row = self.store.get(draft.partition, key).await?;
             }
             let seen = draft.identity.read(rows, now)?;
-            let received = |user| seen.mark.received(user);
-            if let Some(of) = draft.message.receivers.first().and_then(received)
-                && draft.message.receivers.iter().all(|user| received(user).is_some())
-            {
+            if let Some(of) = repeated(&draft.message, &seen) {
                 self.dedupe.remember(draft.identity, &draft.message.receivers, of);
                 return Ok(self.repeat(app, &draft, of));
             }
@@ -382,6 +379,11 @@ impl Ingest {
         self.repeats.note(draft.message_id, opening);
         events::duplicate_dropped(of);
         Taken::Duplicate { message_id: draft.message_id, of }
+    }
+
+    /// The settings the rules obey for an app's messages now.
+    pub fn rule_settings(&self, app: &App) -> RuleSettings {
+        self.decider.facts().rule_settings(Some(app))
     }
 
     /// So many deliveries that had ended are in flight again.
@@ -411,12 +413,25 @@ impl Ingest {
             *row = self.store.get(draft.partition, key).await?;
         }
         let seen = draft.identity.read(rows, now)?;
+        if let Some(of) = repeated(&draft.message, &seen) {
+            let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
+            let settings = self.rule_settings(app);
+            let opening = repeat_opening(app, &draft.message, facts, settings, of);
+            return Ok(Ok((draft.message_id, opening)));
+        }
         let decided = self
             .decider
             .decide(app, &draft.message, draft.message_id, &seen.mark, None, now)
             .await?;
         Ok(Ok((draft.message_id, decided.opening)))
     }
+}
+
+/// The message this one repeats, when every receiver has it already.
+fn repeated(message: &Message, seen: &Seen) -> Option<MessageId> {
+    let received = |user| seen.mark.received(user);
+    let everyone = message.receivers.iter().all(|user| received(user).is_some());
+    message.receivers.first().and_then(received).filter(|_| everyone)
 }
 
 /// Notes what the end of a do-not-disturb window is to sum up.

@@ -3,6 +3,7 @@
 //!
 //! The `match` in [`fate`] is the only place that acts on a verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,17 +15,20 @@ use crate::digest;
 use crate::ledger::Entry;
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
-use crate::queue::{self, Delivery, Held};
+use crate::queue::{self, Held};
 use crate::registry::{Owner, Registry};
 use crate::results::Results;
-use crate::results::event::{About, DeviceRetired, Event, PushResult, Stage};
-use crate::statistics::{self, Count, Day};
-use crate::store::{Batch, Store, StoreError};
+use crate::results::event::{DeviceRetired, Event};
+use crate::store::{Batch, Scope, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
 use crate::vendor::{Answer, ThrottleScope, Verdict};
 
 pub mod dead_letters;
+mod telling;
+
+/// Most trace rows read to find a vendor's last words.
+const STEPS_MAX: usize = 10_000;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -153,11 +157,16 @@ impl Outcome {
         believe_dead: bool,
     ) -> Result<Effect, StoreError> {
         let now = self.clock.now();
-        let mut drawn = self.draw(certificate, held, said, now);
+        let last = self.last_words(held, said).await?;
+        let mut drawn = self.draw(certificate, held, (said, &last), now);
         let batch = std::mem::take(&mut drawn.batch);
-        self.store.commit(held.parcel.message_id.partition(), batch).await?;
+        let committed = self.store.commit(held.parcel.message_id.partition(), batch).await;
+        if !matches!(committed, Err(StoreError::Conflict)) {
+            // After any other error the batch may have been applied, its events with it.
+            self.results.added(held.parcel.app, drawn.events);
+        }
+        committed?;
         self.waiting.fetch_sub(drawn.ended, Ordering::Relaxed);
-        self.results.added(held.parcel.app, drawn.events);
         self.report(certificate, held, said, &drawn);
         if believe_dead {
             self.retire_dead(certificate, held, said, now).await;
@@ -165,12 +174,35 @@ impl Outcome {
         Ok(drawn.effect)
     }
 
+    /// What the vendor said last about deliveries whose life ended between two tries: they become
+    /// dead letters, which keep those words.
+    async fn last_words(
+        &self,
+        held: &Held,
+        said: &[Said],
+    ) -> Result<BTreeMap<u16, Attempt>, StoreError> {
+        let mut last = BTreeMap::new();
+        if !said.iter().any(|said| gave_up(said, held)) {
+            return Ok(last);
+        }
+        let range = trace::of_message(held.parcel.message_id);
+        let rows = self.store.scan(Scope::Everywhere, range, STEPS_MAX).await?;
+        for step in trace::read(rows)?.into_iter().flat_map(|trace| trace.steps) {
+            for result in step.results {
+                if let Some(attempt) = result.attempt {
+                    last.insert(result.delivery, attempt);
+                }
+            }
+        }
+        Ok(last)
+    }
+
     /// Works out what the commit holds.
     fn draw(
         &self,
         certificate: Option<&Certificate>,
         held: &Held,
-        said: &[Said],
+        (said, last): (&[Said], &BTreeMap<u16, Attempt>),
         now: UnixMs,
     ) -> Drawn {
         let mut drawn = Drawn::default();
@@ -181,7 +213,6 @@ impl Outcome {
         let mut due: Option<UnixMs> = None;
         let mut dead = Vec::new();
         let wanted = self.results.wanted(held.parcel.app);
-        let (mut sendable, mut sent) = (0, 0);
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
@@ -203,15 +234,12 @@ impl Outcome {
                     drawn.terminals.push(terminal);
                     result.ended = Some(terminal);
                     // What no vendor was asked about is no push yet.
-                    if let Some(attempt) = &result.attempt {
-                        sendable += 1;
-                        sent += i64::from(terminal == Terminal::Pushed);
-                        if wanted {
-                            self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
-                        }
+                    if let Some(attempt) = result.attempt.as_ref().filter(|_| wanted) {
+                        self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
                     }
                     if terminal == Terminal::DeadLetter {
-                        dead.push((delivery.clone(), result.attempt.clone()));
+                        let words = result.attempt.as_ref().or(last.get(&delivery.number));
+                        dead.push((delivery.clone(), words.cloned()));
                     }
                 }
                 Retried { at, counts } => {
@@ -233,6 +261,7 @@ impl Outcome {
             drawn.effect.waits_until = Some(due);
         }
         if !results.is_empty() {
+            telling::count(certificate, held, &results, &mut drawn.batch);
             let step = Step { at: now, results };
             let order = held.parcel.attempts;
             let id = held.parcel.message_id;
@@ -242,38 +271,7 @@ impl Outcome {
             dead_letters::add(&held.parcel, delivery, last, now, &mut drawn.batch);
         }
         entry.write(held.parcel.app, &mut drawn.batch);
-        let (app, day) = (held.parcel.app, Day::of(held.parcel.message_id.accepted_at()));
-        for (count, by) in [(Count::Sendable, sendable), (Count::Sent, sent)] {
-            if by != 0 {
-                statistics::add(app, day, name_of(certificate), count, by, &mut drawn.batch);
-            }
-        }
         drawn
-    }
-
-    /// Adds the event of a push that ended at its vendor.
-    fn tell(
-        &self,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        (delivery, attempt, terminal): (&Delivery, &Attempt, Terminal),
-        drawn: &mut Drawn,
-    ) {
-        let parcel = &held.parcel;
-        let (err_code, err_info) = error_of(attempt, terminal);
-        let event = Event::Push(PushResult {
-            about: About::message(&held.message, parcel.message_id),
-            message_id: parcel.message_id,
-            to: &delivery.user,
-            device_id: &delivery.device_id,
-            cert_id: parcel.cert_id,
-            platform: platform_of(certificate),
-            stage: Stage::Sent,
-            err_code,
-            err_info: &err_info,
-        });
-        let (partition, now) = (parcel.message_id.partition(), self.clock.now());
-        drawn.events += self.results.add(parcel.app, partition, &event, now, &mut drawn.batch);
     }
 
     fn fate_of(
@@ -284,6 +282,7 @@ impl Outcome {
         now: UnixMs,
     ) -> FateAt {
         let answer = match said {
+            Said::Refused { .. } if gave_up(said, held) => return Ended(Terminal::DeadLetter),
             Said::Refused { terminal, .. } => return Ended(*terminal),
             Said::TooLarge { .. } => return Ended(Terminal::Refused),
             Said::Postponed { until } => return Retried { at: *until, counts: false },
@@ -367,6 +366,11 @@ impl Outcome {
     }
 }
 
+/// Whether a delivery's life ended while it waited for another try: the vendor failed it, not time.
+fn gave_up(said: &Said, held: &Held) -> bool {
+    held.parcel.attempts > 0 && matches!(said, Said::Refused { terminal: Terminal::Expired, .. })
+}
+
 /// The vendor for metrics; empty when the certificate is gone.
 fn name_of(certificate: Option<&Certificate>) -> &'static str {
     certificate.map_or("", |certificate| certificate.vendor.profile().name)
@@ -375,18 +379,6 @@ fn name_of(certificate: Option<&Certificate>) -> &'static str {
 /// Tencent's number of the vendor; 0, unknown, when the certificate is gone.
 fn platform_of(certificate: Option<&Certificate>) -> u8 {
     certificate.map_or(0, |certificate| certificate.vendor.profile().tencent_platform)
-}
-
-/// `ErrCode` and `ErrInfo`: the vendor's number where its code is one, else the HTTP status, and
-/// never 0 for a push that was not taken.
-fn error_of(attempt: &Attempt, terminal: Terminal) -> (i64, String) {
-    if terminal == Terminal::Pushed {
-        return (0, String::new());
-    }
-    let code = attempt.code.parse().unwrap_or(0);
-    let code = if code == 0 { i64::from(attempt.status).max(1) } else { code };
-    let says = [attempt.code.as_str(), attempt.says.as_str()].join(" ");
-    (code, format!("{}: {}", terminal.as_str(), says.trim()))
 }
 
 /// What a commit will hold and what to tell afterwards.

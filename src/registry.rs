@@ -426,7 +426,10 @@ fn enter(
         was_background: known.as_ref().is_some_and(|known| known.was_background),
         foreground_at: known.and_then(|known| known.foreground_at),
     };
-    batch.put.push((listing_key(app, device.cert_id, user, &device), Bytes::new()));
+    // A new token of the same device under the same certificate is listed under the same key.
+    let listed = listing_key(app, device.cert_id, user, &device);
+    batch.delete.retain(|deleted| *deleted != listed);
+    batch.put.push((listed, Bytes::new()));
     account.devices.push(device.clone());
     (device, released)
 }

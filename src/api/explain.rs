@@ -102,7 +102,10 @@ pub async fn search(
     Ok(Json(json!({ "messages": messages, "cursor": cursor })))
 }
 
-/// Unix seconds, or RFC 3339.
+/// Reads a time: Unix seconds, or RFC 3339.
+///
+/// # Errors
+/// 400 with the field.
 pub fn instant(field: &str, text: &str) -> Result<UnixMs, ApiError> {
     if let Ok(seconds) = text.parse() {
         return Ok(UnixMs::from_secs(seconds));

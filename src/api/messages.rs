@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::api::auth::OfApp;
-use crate::api::body::Body;
+use crate::api::body::{Body, is_object};
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
@@ -92,7 +92,7 @@ const LOST: &str = "the relay failed while it took this, post it again";
 
 async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiError> {
     let batch = match serde_json::from_slice::<Posted<'_>>(body) {
-        Ok(Posted { messages: Some(messages) }) => Some(read_batch(messages)?),
+        Ok(Posted { messages: Some(messages) }) if is_object(body) => Some(read_batch(messages)?),
         // Anything else is read as one message, whose reader names the mistake.
         Ok(_) | Err(_) => None,
     };

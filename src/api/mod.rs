@@ -6,6 +6,7 @@ pub mod body;
 pub mod certificates;
 pub mod deadline;
 pub mod devices;
+pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod limits;
@@ -14,6 +15,7 @@ pub mod openapi;
 pub mod operate;
 pub mod preferences;
 pub mod receipts;
+pub mod simulate;
 pub mod statistics;
 
 use std::sync::Arc;
@@ -136,6 +138,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/messages", post(messages::take))
         .route("/messages/{message_id}", delete(messages::withdraw))
         .route("/messages/{message_id}/explain", get(explain::one))
+        .route("/users/{user}/doctor", get(doctor::examine))
+        .route("/simulate", post(simulate::simulate))
         .route("/explain", get(explain::search).post(explain::dry_run))
         .route("/statistics", get(statistics::show))
         .route("/dead-letters", get(operate::dead_letters))
@@ -177,7 +181,10 @@ async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let mut response = match check_path(&mut request).await {
-        Ok(()) => deadline::within(api.request_timeout, request, next).await,
+        Ok(()) => {
+            let limits = (api.request_timeout, api.body_bytes_max);
+            deadline::within(limits, request, next).await
+        }
         Err(error) => error.into_response(),
     };
     let route = route.as_ref().map_or("none", MatchedPath::as_str);

@@ -113,7 +113,7 @@ fn responses(operation: &Operation) -> Value {
 
 fn security(caller: Caller) -> Value {
     match caller {
-        Caller::Anybody => json!([]),
+        Caller::Anybody | Caller::Vendor => json!([]),
         Caller::Admin | Caller::App => json!([{ "key": [] }]),
         Caller::User => json!([{ "key": [] }, { "user_sig": [] }]),
     }

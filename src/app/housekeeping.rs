@@ -54,16 +54,16 @@ async fn measure(api: Arc<Api>, waiting: Arc<AtomicI64>, mut stopping: watch::Re
         let lanes = api.dispatch.lanes();
         let count = |condition| lanes.iter().filter(|lane| lane.condition == condition).count();
         events::lanes_measured(count("running"), count("paused"), count("breaker_open"));
+        // The ledger knows better than a count in memory, which a lost answer leaves wrong.
+        if let Ok(ledger) = crate::ledger::read(&api.store, None).await {
+            waiting.store(ledger.in_flight, Ordering::Relaxed);
+        }
         let mut at_vendors: BTreeMap<&'static str, usize> = BTreeMap::new();
         for lane in &lanes {
             *at_vendors.entry(lane.vendor.unwrap_or_default()).or_default() += lane.in_flight;
         }
         for (vendor, in_flight) in at_vendors {
             events::pushes_in_flight(vendor, in_flight);
-        }
-        // The ledger knows better than a count in memory, which a lost answer leaves wrong.
-        if let Ok(ledger) = crate::ledger::read(&api.store, None).await {
-            waiting.store(ledger.in_flight, Ordering::Relaxed);
         }
         let waiting = u64::try_from(waiting.load(Ordering::Relaxed)).unwrap_or(0);
         events::queue_measured(waiting, api.store.disk_bytes());

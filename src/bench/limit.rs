@@ -50,6 +50,9 @@ pub struct Limit {
     pub per_s: f64,
     /// CPU seconds per 100,000 pushes.
     pub cpu_s_per_100k: f64,
+    /// CPU seconds of the simulators meanwhile, per 100,000 pushes: they must not be what bounds.
+    #[serde(default)]
+    pub sims_cpu_s_per_100k: f64,
 }
 
 /// Reads an order from the first line of standard input, runs it, prints a [`Limit`].
@@ -99,7 +102,11 @@ async fn measure(order: Order) -> anyhow::Result<Limit> {
     let took_s = started.elapsed().as_secs_f64();
     let cpu_s = Usage::of(std::process::id()).since(&before).cpu_s;
     let requests = order.requests as f64;
-    Ok(Limit { per_s: requests / took_s, cpu_s_per_100k: cpu_s * 100_000.0 / requests })
+    Ok(Limit {
+        per_s: requests / took_s,
+        cpu_s_per_100k: cpu_s * 100_000.0 / requests,
+        ..Limit::default()
+    })
 }
 
 /// The part all requests share.

@@ -132,6 +132,10 @@ impl Report {
             "{} phones registered, {} certificates. CPU is the relay's alone.\n\n{table}",
             self.devices, self.certificates
         );
+        if let Some(limit) = self.limit.filter(|limit| limit.sims_cpu_s_per_100k > 0.0) {
+            let per_core_s = 100_000.0 / limit.sims_cpu_s_per_100k;
+            text.push_str(&format!("\nsimulators: {per_core_s:.0} APNs pushes a core-second"));
+        }
         for outcome in &self.results {
             if let Some(ms) = outcome.first_push_ms {
                 text.push_str(&format!(

@@ -126,9 +126,14 @@ impl Run {
         let progress = bar("bare loop", order.requests);
         let args = ["bench-limit".to_owned()];
         let mut part = Part::start("the bare loop", self.plan.cores.relay, &args, &[])?;
+        let sims = self.sims.as_ref().map_or(0, Part::pid);
+        let before = Usage::of(sims);
         let answer = part.ask(&serde_json::to_string(&order)?).await?;
+        let used = Usage::of(sims).since(&before);
         progress.finish_and_clear();
-        serde_json::from_str(&answer).context("read the bare loop's answer")
+        let limit: Limit = serde_json::from_str(&answer).context("read the limit")?;
+        let sims_cpu_s_per_100k = used.cpu_s * 100_000.0 / order.requests as f64;
+        Ok(Limit { sims_cpu_s_per_100k, ..limit })
     }
 
     async fn engine(&mut self, engine: Engine) -> anyhow::Result<()> {

@@ -89,11 +89,12 @@ impl Bench {
     }
 
     fn plan(self, key: Option<String>) -> anyhow::Result<Plan> {
-        let named = !self.scenario.is_empty();
-        let mut scenarios = self.scenario;
-        if !named {
-            scenarios = ALL.iter().copied().filter(Scenario::is_standard).collect();
-        }
+        // In the suite's order, because some build on what others found.
+        let named = |scenario: &Scenario| match self.scenario.as_slice() {
+            [] => scenario.is_standard(),
+            chosen => chosen.iter().any(|chosen| chosen.name == scenario.name),
+        };
+        let mut scenarios: Vec<Scenario> = ALL.iter().copied().filter(named).collect();
         for scenario in &mut scenarios {
             if self.quick {
                 *scenario = scenario.quick();

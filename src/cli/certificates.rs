@@ -207,10 +207,10 @@ impl CertCommand {
     }
 }
 
-/// The answer of a check; the process fails when the vendor did not accept, so scripts can tell.
+/// The answer of a check; the process fails when the certificate does not work, so scripts can
+/// tell. A probe may be answered "no such token", which proves a certificate: `ok` decides.
 fn judged(answer: &Value, format: Format) -> Answer {
-    let verdict = answer["verdict"].as_str();
-    let failed = verdict.is_some_and(|verdict| verdict != "accepted");
+    let failed = answer["ok"] == false;
     Answer { failed, ..Answer::record(answer, format) }
 }
 
@@ -355,6 +355,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_whole_upload_needs_no_more_and_flags_beat_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("oppo.json");
+        let whole = json!({"app": 1, "vendor": "oppo", "name": "oppo", "environment": "production",
+            "credential": {"type": "master_secret"}, "options": {"channel_id": "c"}});
+        fs::write(&file, whole.to_string()).expect("written");
+        let mut upload = Upload {
+            app: AppFlag { app: 1 },
+            vendor: None,
+            name: None,
+            environment: None,
+            cert_id: None,
+            credential: flags(Some(file.clone()), &[]),
+            option: vec![],
+        };
+        assert_eq!(upload.body().expect("a body"), whole);
+        upload.name = Some("other".to_owned());
+        assert_eq!(upload.body().expect("a body")["name"], "other");
+        let inner =
+            flags(Some(file), &[("app_key", "k")]).credential("oppo").expect("a credential");
+        assert_eq!(inner, json!({"type": "master_secret", "app_key": "k"}));
+    }
+
+    #[test]
     fn a_file_of_an_unknown_vendor_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("key.p8");
@@ -372,8 +396,12 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_that_is_not_accepted_fails_the_process() {
-        assert!(judged(&json!({"verdict": "token_dead"}), Format::Table).failed);
-        assert!(!judged(&json!({"verdict": "accepted"}), Format::Table).failed);
+    fn a_certificate_that_does_not_work_fails_the_process() {
+        let judge = |ok: bool, verdict: &str| {
+            judged(&json!({ "ok": ok, "verdict": verdict }), Format::Table).failed
+        };
+        assert!(judge(false, "auth_rejected"));
+        assert!(!judge(true, "accepted"));
+        assert!(!judge(true, "token_dead"));
     }
 }

@@ -1,6 +1,7 @@
 //! What to tell people, in one catalogue so that other languages can follow.
 
 use crate::explain::DeliveryExplanation;
+use crate::explain::doctor::Finding;
 use crate::model::reason::Reason;
 use crate::trace::DeliveryOpening;
 use crate::vendor::{self, ThrottleScope, Verdict};
@@ -25,7 +26,8 @@ fn of_vendor(delivery: &DeliveryExplanation, code: &str, verdict: &str) -> Optio
     vendor.advice(code, verdict_named(verdict)?)
 }
 
-fn verdict_named(name: &str) -> Option<Verdict> {
+/// The verdict of that name, for asking a vendor's advice.
+pub fn verdict_named(name: &str) -> Option<Verdict> {
     let every = [
         Verdict::Accepted,
         Verdict::TokenDead { since: None, suspect: false },
@@ -140,6 +142,83 @@ fn of_reason(reason: Reason, delivery: &DeliveryExplanation, opened: &DeliveryOp
         Reason::Cancelled => "It was read elsewhere or withdrawn before it was sent.",
     };
     fixed.to_owned()
+}
+
+/// What the doctor says of a finding.
+pub fn of_finding(finding: Finding) -> &'static str {
+    match finding {
+        Finding::Fine => "Fine.",
+        Finding::NoDevice => {
+            "No device reported a token: the app must report it after log-in, with the user id \
+             that messages are sent to."
+        }
+        Finding::CertMissing => {
+            "The device reports a certificate id that does not exist in this app: correct the id \
+             in the client; never delete a certificate in order to replace it."
+        }
+        Finding::CertDisabled => "The certificate is switched off; switch it on to ring again.",
+        Finding::CertExpired => {
+            "The certificate has expired: upload a new one under the same id, do not delete it."
+        }
+        Finding::CertBroken => {
+            "The vendor refuses the certificate: verify it and upload a new secret under the same \
+             id."
+        }
+        Finding::CertMismatch => {
+            "The certificate belongs to another vendor than the device's platform: the client \
+             reports the wrong certificate id."
+        }
+        Finding::CertEndsSoon => {
+            "The certificate ends within 30 days: upload a new one under the same id in time."
+        }
+        Finding::TokenDead => {
+            "The vendor called the token dead: the app must register again when it starts."
+        }
+        Finding::TokenMoved => {
+            "Another account or device registered this token since; only the latest one rings."
+        }
+        Finding::NeverBackground => {
+            "The device never reported going to background: if pushes are missing or unwanted, \
+             check that the client reports foreground and background."
+        }
+        Finding::StuckForeground => {
+            "The foreground was reported long ago and never closed; it no longer counts, but the \
+             client should report going to background."
+        }
+        Finding::OnScreen => "The app is on screen there now and shows messages itself.",
+        Finding::Flapping => {
+            "The token changes again and again: several processes initialise the SDK, or two \
+             devices share one device id."
+        }
+        Finding::LoggedOut => {
+            "The user logged out there or was kicked; the next log-in and token report revive it."
+        }
+        Finding::StaleLogin => {
+            "The device gave no sign of life for too long; it rings again after the app starts."
+        }
+        Finding::PushDisabled => "The user switched push off in the preferences.",
+        Finding::QuietNow => "A do-not-disturb window is open now; nothing is wrong.",
+        Finding::QuietForever => "A do-not-disturb window is open for good: the user must end it.",
+        Finding::ConversationsSilenced => {
+            "These conversations are muted or blocked by the user; others ring."
+        }
+        Finding::ConstantRandom => {
+            "A sender repeats the same MsgRandom, so its messages are dropped as repeats: every \
+             message needs its own random number."
+        }
+        Finding::Repeats => {
+            "A sender's messages arrive several times; only the first of each rings, as it should."
+        }
+        Finding::NothingSent => {
+            "No vendor was asked for this device in the last 24 hours; a test push tells more."
+        }
+        Finding::VendorRefuses => {
+            "The vendor refused the last push to this device; its words tell why."
+        }
+        Finding::VendorTroubled => {
+            "The vendor did not take the last push to this device yet; look at its lane."
+        }
+    }
 }
 
 fn was_background(opened: &DeliveryOpening) -> bool {

@@ -9,8 +9,8 @@ use crate::account::{Accounts, partition_of};
 use crate::model::id::{AppId, Conversation, UserId};
 use crate::preferences::Preferences;
 use crate::preferences::receive::ReceiveOption;
-use crate::store::keys::{Class, KeyBuilder};
-use crate::store::{Key, Store, StoreError};
+use crate::store::keys::{Class, KeyBuilder, KeyReader};
+use crate::store::{Key, Scope, Store, StoreError};
 
 /// Reads and writes what users want.
 #[derive(Clone)]
@@ -68,6 +68,27 @@ impl ReceiveOptions {
             .await
     }
 
+    /// Every option of one user that is not the default, at most `limit`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(
+        &self,
+        app: AppId,
+        user: &UserId,
+        limit: usize,
+    ) -> Result<Vec<(Conversation, ReceiveOption)>, StoreError> {
+        let range = KeyBuilder::new(Class::ReceiveOption).u64(app.0).text(user.as_str()).prefix();
+        let rows = self.store.scan(Scope::Only(partition_of(app, user)), range, limit).await?;
+        let mut options = Vec::with_capacity(rows.len());
+        for (key, row) in rows {
+            let conversation = conversation_of(&key);
+            let option = row.first().copied().and_then(ReceiveOption::of_number);
+            options.push(conversation.zip(option).ok_or(StoreError::Corrupt { key })?);
+        }
+        Ok(options)
+    }
+
     /// One user's preferences.
     ///
     /// # Errors
@@ -93,6 +114,13 @@ impl ReceiveOptions {
             })
             .await
     }
+}
+
+fn conversation_of(key: &Key) -> Option<Conversation> {
+    let mut reader = KeyReader::new(Class::ReceiveOption, key)?;
+    reader.u64()?;
+    reader.text()?;
+    reader.text()?.parse().ok()
 }
 
 fn key_of(app: AppId, user: &UserId, conversation: &Conversation) -> Key {

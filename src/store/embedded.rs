@@ -37,7 +37,7 @@ const CLOSE_PAUSE: Duration = Duration::from_micros(200);
 pub enum OpenError {
     /// Another process, or another store of this one, has the directory open.
     #[error(
-        "the store in {dir} is in use: stop the other process, or give this one its own store.path"
+        "the store in {dir} is in use: stop the other process, or give this one its own data_dir"
     )]
     Locked {
         /// The store directory.
@@ -70,7 +70,7 @@ pub enum OpenError {
     /// It was written by another engine. Nothing was changed.
     #[error(
         "the store in {dir} belongs to the engine {found}: set store.engine to it, or choose \
-         another store.path"
+         another data_dir"
     )]
     OtherEngine {
         /// The store directory.

@@ -131,8 +131,13 @@ pub struct Sims {
 impl Sims {
     /// Starts simulators of every vendor.
     pub async fn start() -> Self {
+        Sims::start_at(Clock::system()).await
+    }
+
+    /// Starts simulators of every vendor that live by this clock.
+    pub async fn start_at(clock: Clock) -> Self {
         let simulators = offpush::sim::all();
-        let server = SimServer::start(SimConfig::default(), simulators, Clock::system())
+        let server = SimServer::start(SimConfig::default(), simulators, clock)
             .await
             .expect("simulators start");
         let folder = tempfile::tempdir().expect("a folder");

@@ -5,6 +5,8 @@
 pub enum Caller {
     /// Without a key.
     Anybody,
+    /// A vendor, by a proof of its own.
+    Vendor,
     /// The operator.
     Admin,
     /// The operator or the app.
@@ -328,6 +330,14 @@ pub const OPERATIONS: &[Operation] = &[
         ..post("/v1/apps/{app}/explain")
     },
     Operation {
+        id: "show_statistics",
+        caller: Caller::App,
+        summary: "Pushes tried, taken, shown and tapped, by day (UTC) and vendor",
+        query: &["since", "until"],
+        answers: &[("200", Answer::Json("Statistics"))],
+        ..get("/v1/apps/{app}/statistics")
+    },
+    Operation {
         id: "list_dead_letters",
         caller: Caller::App,
         summary: "What was given up",
@@ -371,6 +381,22 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Sends again",
         answers: &[("200", Answer::Json("LanePaused"))],
         ..post("/v1/lanes/{cert_id}/resume")
+    },
+    Operation {
+        id: "post_receipts",
+        caller: Caller::Vendor,
+        summary: "Takes a vendor's receipts that a signature proves",
+        takes: Takes::Json("VendorReceipts"),
+        answers: &[("200", Answer::Json("VendorReceiptsTaken"))],
+        ..post("/v1/receipts/{vendor}")
+    },
+    Operation {
+        id: "post_receipts_with_secret",
+        caller: Caller::Vendor,
+        summary: "Takes a vendor's receipts that the secret in the path proves",
+        takes: Takes::Json("VendorReceipts"),
+        answers: &[("200", Answer::Json("VendorReceiptsTaken"))],
+        ..post("/v1/receipts/{vendor}/{secret}")
     },
     Operation {
         id: "show_health",

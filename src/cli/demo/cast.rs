@@ -112,7 +112,8 @@ impl Cast {
         }
         let mistake = offered["oppo"].as_array().into_iter().flatten();
         let mistake = mistake.clone().find(|one| one["name"] == "app_secret_by_mistake");
-        let mistake = mistake.context("the OPPO simulator offers no credential with the mistake")?;
+        let mistake =
+            mistake.context("the OPPO simulator offers no credential with the mistake")?;
         uploads.push((OPPO_MISTAKE, mistake.clone()));
         let known = stage.relay.get(&below(&["certificates"])).await?;
         let mut certificates = BTreeMap::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 
+use crate::cli::client::ClientError;
 use crate::cli::demo::cast::{below, phones};
 use crate::cli::demo::report::{Rang, Report, Scene, Silent};
 use crate::cli::demo::stage::Stage;
@@ -117,16 +118,21 @@ impl<'a> Observer<'a> {
         Ok(self.stage.relay.get(&below(&["messages", message_id, "explain"])).await?)
     }
 
-    /// Waits until none of a message's deliveries is in flight.
+    /// Waits until a message is known to `explain` and none of its deliveries is in flight. A
+    /// repeat becomes known a moment after its answer: nobody waits for its trace.
     ///
     /// # Errors
     /// When that never happens.
     pub async fn settle(&self, message_id: &str) -> anyhow::Result<()> {
-        self.until(&format!("message {message_id} rests"), async || {
-            let explained = self.explain(message_id).await?;
-            Ok(deliveries(&explained).iter().all(|delivery| delivery["state"] != "in_flight"))
-        })
-        .await
+        let path = below(&["messages", message_id, "explain"]);
+        let rests = async || match self.stage.relay.get(&path).await {
+            Ok(explained) => {
+                Ok(deliveries(&explained).iter().all(|delivery| delivery["state"] != "in_flight"))
+            }
+            Err(ClientError::Refused(refusal)) if refusal.code == "message_not_found" => Ok(false),
+            Err(error) => Err(error.into()),
+        };
+        self.until(&format!("message {message_id} rests"), rests).await
     }
 
     /// Waits until something holds.
@@ -174,16 +180,7 @@ impl<'a> Observer<'a> {
     pub async fn balance(&self, report: &mut Report) -> anyhow::Result<()> {
         report.ledger = self.stage.relay.get("/v1/ledger").await?;
         report.counts = self.stage.phones.get("/counts").await?;
-        let mut told: BTreeMap<String, i64> = BTreeMap::new();
-        for delivery in self.explained.values().flat_map(|explained| deliveries(explained)) {
-            let state = text(&delivery["state"]);
-            let name = match delivery["reason"].as_str() {
-                Some(reason) if state == "suppressed" => format!("{state}.{reason}"),
-                _ => state,
-            };
-            *told.entry(name).or_default() += 1;
-            *told.entry("accepted".to_owned()).or_default() += 1;
-        }
+        let told = told_counters(self.explained.values());
         let mut counted = flat(&report.ledger);
         for (name, before) in flat(&self.ledger_before) {
             *counted.entry(name).or_default() -= before;
@@ -247,6 +244,29 @@ fn deliveries(explained: &Value) -> &[Value] {
     explained["deliveries"].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// The ledger's counters as they must be after these messages. A repeat is not accepted: it counts
+/// once, whoever it was for.
+fn told_counters<'v>(explained: impl Iterator<Item = &'v Value>) -> BTreeMap<String, i64> {
+    let mut told: BTreeMap<String, i64> = BTreeMap::new();
+    let mut count = |name: &str| *told.entry(name.to_owned()).or_default() += 1;
+    for message in explained {
+        let all = deliveries(message);
+        if all.iter().any(|delivery| delivery["reason"] == "duplicate") {
+            count("duplicates");
+            continue;
+        }
+        for delivery in all {
+            let state = text(&delivery["state"]);
+            match delivery["reason"].as_str() {
+                Some(reason) if state == "suppressed" => count(&format!("{state}.{reason}")),
+                _ => count(&state),
+            }
+            count("accepted");
+        }
+    }
+    told
+}
+
 /// All notifications that reached phones, of all vendors.
 fn rung(counts: &Value) -> u64 {
     let vendors = counts.as_object().into_iter().flatten();
@@ -256,9 +276,10 @@ fn rung(counts: &Value) -> u64 {
 /// A ledger's counters by name, `suppressed` with its reasons.
 fn flat(ledger: &Value) -> BTreeMap<String, i64> {
     let number = |value: &Value| value.as_i64().unwrap_or_default();
-    let mut counters = BTreeMap::new();
-    counters.insert("accepted".to_owned(), number(&ledger["accepted"]));
-    counters.insert("in_flight".to_owned(), number(&ledger["in_flight"]));
+    let mut counters: BTreeMap<String, i64> = ["accepted", "in_flight", "duplicates"]
+        .into_iter()
+        .map(|name| (name.to_owned(), number(&ledger[name])))
+        .collect();
     for (state, count) in ledger["terminals"].as_object().into_iter().flatten() {
         match count.as_object() {
             Some(reasons) => counters.extend(
@@ -327,9 +348,15 @@ mod tests {
 
     #[test]
     fn a_ledger_is_flattened_with_its_reasons() {
-        let ledger = json!({"accepted": 3, "in_flight": 0, "terminals":
+        let ledger = json!({"accepted": 3, "in_flight": 0, "duplicates": 4, "terminals":
             {"pushed": 1, "suppressed": {"self": 2}}});
-        let expected = [("accepted", 3), ("in_flight", 0), ("pushed", 1), ("suppressed.self", 2)];
+        let expected = [
+            ("accepted", 3),
+            ("in_flight", 0),
+            ("duplicates", 4),
+            ("pushed", 1),
+            ("suppressed.self", 2),
+        ];
         let expected = expected.map(|(name, count)| (name.to_owned(), count));
         assert_eq!(flat(&ledger), BTreeMap::from(expected));
     }

@@ -7,10 +7,7 @@ use serde_json::Value;
 
 use crate::cli::demo::stage::{APP, Stage};
 use crate::cli::operate::render_ledger;
-use crate::cli::output::{cell, table};
-
-/// Width of the text.
-const COLUMNS: usize = 100;
+use crate::cli::output::{cell, folded, table};
 
 /// Where the words of a scene begin.
 const INDENT: usize = 13;
@@ -147,19 +144,19 @@ impl Report {
     /// Who takes part.
     pub fn cast(&self) -> String {
         let rows: Vec<&Value> = self.certificates.iter().collect();
-        let mut text = table(&rows, &["cert_id", "vendor", "name", "status", "expires_at"]);
+        let mut text = "\n".to_owned();
+        text.push_str(&table(&rows, &["cert_id", "vendor", "name", "status", "expires_at"]));
         text.push_str("\n\n");
         let rows: Vec<&Value> = self.devices.iter().collect();
         let columns =
             ["user", "device_id", "cert_id", "vendor", "platform", "locale", "token_hash", "state"];
         text.push_str(&table(&rows, &columns));
-        text.push('\n');
         text
     }
 
     /// The ledger, and whether all went as told.
     pub fn end(&self) -> String {
-        let mut text = "The ledger\n".to_owned();
+        let mut text = "\nThe ledger\n".to_owned();
         for line in render_ledger(&self.ledger).lines() {
             let _ = writeln!(text, "    {line}");
         }
@@ -205,7 +202,7 @@ Relay and simulators stay up until Ctrl-C. In another terminal:
 impl Scene {
     /// The scene as text.
     pub fn render(&self) -> String {
-        let mut text = format!("{:2}. {}\n", self.number, self.title);
+        let mut text = format!("\n{:2}. {}\n", self.number, self.title);
         text.push_str(&wrapped("sent", &format!("{}; {}", self.sent, self.answer)));
         text.push_str(&wrapped("message", &self.message_id));
         for rang in &self.rang {
@@ -216,8 +213,13 @@ impl Scene {
         if self.rang.is_empty() {
             text.push_str(&wrapped("rang", "nowhere"));
         }
-        for silent in &self.silent {
-            text.push_str(&silent.render());
+        for (index, silent) in self.silent.iter().enumerate() {
+            text.push_str(&wrapped("silent", &silent.line()));
+            // The same advice for several phones is told once, below the last of them.
+            let next = self.silent.get(index + 1);
+            if next.is_none_or(|next| next.advice != silent.advice) {
+                text.push_str(&wrapped("", &silent.advice));
+            }
         }
         for line in &self.unexpected {
             text.push_str(&wrapped("NOT AS TOLD", line));
@@ -227,7 +229,7 @@ impl Scene {
 }
 
 impl Silent {
-    fn render(&self) -> String {
+    fn line(&self) -> String {
         let who = match &self.device_id {
             Some(device_id) => format!("{}/{device_id}", self.user),
             None => self.user.clone(),
@@ -241,54 +243,16 @@ impl Silent {
             let _ = write!(line, ", may ring again {next}");
         }
         if let (Some(verdict), Some(says)) = (&self.verdict, &self.vendor_says) {
-            let _ = write!(line, ", {verdict} ({says})");
+            let _ = write!(line, "; {vendor} says \"{says}\"");
+            if *verdict != self.state {
+                let _ = write!(line, " ({verdict})");
+            }
         }
-        wrapped("silent", &line) + &wrapped("", &self.advice)
+        line
     }
 }
 
 /// A label, and words that go on below each other when the line is full.
 fn wrapped(label: &str, words: &str) -> String {
-    let mut text = format!("    {label:8} ");
-    let mut room = COLUMNS - INDENT;
-    if label.len() > 8 {
-        room -= label.len() - 8;
-    }
-    let (mut left, whole) = (room, room);
-    for (index, word) in words.split(' ').enumerate() {
-        let width = word.chars().count();
-        if index > 0 && width + 1 > left {
-            let trimmed = text.trim_end().len();
-            text.truncate(trimmed);
-            let _ = write!(text, "\n{:INDENT$}", "");
-            left = whole;
-        } else if index > 0 {
-            text.push(' ');
-            left -= 1;
-        }
-        text.push_str(word);
-        left = left.saturating_sub(width);
-    }
-    text.push('\n');
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_line_of_words_is_wider_than_the_terminal() {
-        let words = "a sentence of advice that goes on and on, ".repeat(9);
-        let text = wrapped("silent", words.trim_end());
-        assert!(text.lines().count() > 3);
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
-        let together: Vec<&str> = text.split_whitespace().skip(1).collect();
-        assert_eq!(together, words.split_whitespace().collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_column_keeps_its_spaces() {
-        assert_eq!(wrapped("rang", "joon/iphone   apns"), "    rang     joon/iphone   apns\n");
-    }
+    folded(&format!("    {label:8} "), words, INDENT) + "\n"
 }

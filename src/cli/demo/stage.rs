@@ -52,7 +52,10 @@ impl Stage {
     ///
     /// # Errors
     /// When an address is taken, or the store cannot be opened.
-    pub async fn start(listen: Option<SocketAddr>, data_dir: Option<&Path>) -> anyhow::Result<Self> {
+    pub async fn start(
+        listen: Option<SocketAddr>,
+        data_dir: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let (listen, note) = choose(listen).await?;
         let simulators = SimServer::start(SimConfig::default(), sim::all(), Clock::system())
             .await

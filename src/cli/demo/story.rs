@@ -100,7 +100,7 @@ impl<'a> Story<'a> {
     async fn group(&mut self) -> anyhow::Result<Scene> {
         let plot = Plot {
             name: "group",
-            title: "Mina shows a picture to a group: five vendors, and words in four languages",
+            title: "Mina shows a picture to a group: five vendors, each phone in its language",
             endings: &[
                 ("joon", "iphone", "pushed", ""),
                 ("joon", "galaxy", "pushed", ""),

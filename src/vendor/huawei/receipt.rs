@@ -127,7 +127,7 @@ mod tests {
 
     const AT: UnixMs = UnixMs(1_563_105_451_261);
     const HEADER: &str = "timestamp=1563105451261; nonce=a07bfa17-6d82-4b53-a9a2-07cfef5ceef1; \
-                          value=avhHiJnR975a1omnW1//TzhwSDFbcZajzWbsj899Nag=";
+                          value=avHhiJnR975a1omnW1//TzhwSDFbcZajzWbsj899Nag=";
 
     fn signed(header: &str, user: &str, key: &str, now: UnixMs) -> bool {
         let key = ReceiptKey { user: user.to_owned(), key: SecretString::from(key) };

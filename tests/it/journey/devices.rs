@@ -87,6 +87,23 @@ async fn after_an_account_switch_nothing_of_the_old_account_reaches_the_phone() 
 }
 
 #[tokio::test]
+async fn a_device_with_a_new_token_stays_listed_under_its_certificate_and_rings_there() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let cert_id = relay.certificate(&sims, "huawei").await;
+    for token in ["first-token", "second-token"] {
+        log_in(&relay, "joon", cert_id, token).await;
+        let path = relay.path(&format!("/certificates/{cert_id}/devices"));
+        let listed = relay.admin.get(&path).await;
+        assert_eq!(listed["devices"].as_array().map(Vec::len), Some(1), "{token}: {listed}");
+        let taken = relay.send(&text("mina", "joon", 1, token)).await;
+        relay.settled(&taken["message_id"]).await;
+    }
+    let rung: Vec<_> = sims.shown("huawei").into_iter().map(|shown| shown.token).collect();
+    assert_eq!(rung, ["first-token", "second-token"]);
+}
+
+#[tokio::test]
 async fn an_app_on_screen_or_logged_out_does_not_ring() {
     let sims = Sims::start().await;
     let relay = Relay::start(&sims).await;

@@ -1,0 +1,86 @@
+//! However repeats, receivers and restarts mix: each receiver of each message rings exactly once.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use offpush::config::sections::Engine;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::harness::{Relay, Sims, text, token_of};
+
+const USERS: [&str; 4] = ["ava", "ben", "cho", "dae"];
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    /// These messages are posted at the same time, each to the receivers of its mask.
+    Post(Vec<(u8, u8)>),
+    /// The relay stops in order and starts again.
+    Restart,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let post = prop::collection::vec((0u8..4, 1u8..16), 1..4).prop_map(Event::Post);
+    prop::collection::vec(prop_oneof![8 => post, 1 => Just(Event::Restart)], 4..14)
+}
+
+/// The message of that number: two one-to-one, two in groups. `run` keeps runs apart.
+fn message(run: u32, number: u8, mask: u8) -> (Value, String, Vec<&'static str>) {
+    let body = format!("run {run} message {number}");
+    let mut message = text("mina", "", run, &body);
+    let receivers: Vec<&str> =
+        (0..4).filter(|bit| mask & (1 << bit) != 0).map(|bit| USERS[bit]).collect();
+    message["To_Account"] = json!(receivers);
+    if number >= 2 {
+        message["GroupId"] = json!(format!("group-{number}"));
+    }
+    (message, body, receivers)
+}
+
+#[test]
+fn each_receiver_rings_exactly_once_for_each_message() {
+    let mut runner = TestRunner::new(Config { cases: 6, ..Config::default() });
+    let mut cases = Vec::new();
+    for _ in 0..6 {
+        cases.push(events().new_tree(&mut runner).expect("a case").current());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(run_all(cases));
+}
+
+async fn run_all(cases: Vec<Vec<Event>>) {
+    let sims = Sims::start().await;
+    let mut relay = Relay::start_with(&sims, Engine::Redb, |_| {}).await;
+    let cert_id = relay.certificate(&sims, "xiaomi").await;
+    for user in USERS {
+        relay.device(user, "xiaomi", cert_id, 1).await;
+    }
+    for (run, events) in (0u32..).zip(cases) {
+        let mut expected: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for event in &events {
+            match event {
+                Event::Restart => relay = relay.restart().await,
+                Event::Post(posts) => {
+                    let posts: Vec<_> =
+                        posts.iter().map(|(number, mask)| message(run, *number, *mask)).collect();
+                    join_all(posts.iter().map(|(message, _, _)| relay.send(message))).await;
+                    for (_, body, receivers) in posts {
+                        for user in receivers {
+                            expected.insert((body.clone(), token_of("xiaomi", user, 1)), 1);
+                        }
+                    }
+                }
+            }
+        }
+        relay.ledger().await;
+        let mut rung: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for shown in sims.shown("xiaomi") {
+            *rung.entry((shown.body, shown.token)).or_default() += 1;
+        }
+        assert_eq!(rung, expected, "{events:?}");
+        sims.server.phones().clear();
+    }
+}
