@@ -37,12 +37,12 @@
 //! listed from the top floor down. `ARCHITECTURE.md` has the map and one message's walk through the
 //! functions.
 
-// The program's commands.
+// The program's commands, and measuring it.
+pub mod bench;
 pub mod cli;
 
-// Puts the parts together, starts and drains them; and measures them from outside.
+// Puts the parts together, starts and drains them.
 pub mod app;
-pub mod bench;
 
 // What the outside sees: HTTP, settings, simulated vendors.
 pub mod api;
@@ -53,15 +53,20 @@ pub mod sim;
 pub mod dispatch;
 
 // Stages, which commit; and what reads back what they wrote.
-pub mod digest;
 pub mod explain;
 pub mod ingest;
 pub mod outcome;
 pub mod recall;
+pub mod receipts;
 
-// What a decision rests on, and what it leads to.
-pub mod facts;
+// What stages add to their commits, and what a decision leads to.
+pub mod digest;
 pub mod plan;
+pub mod results;
+pub mod statistics;
+
+// What a decision rests on.
+pub mod facts;
 
 // Rooms: each knows one thing.
 pub mod access;
@@ -74,12 +79,9 @@ pub mod ledger;
 pub mod policy;
 pub mod preferences;
 pub mod queue;
-pub mod receipts;
 pub mod registry;
 pub mod render;
-pub mod results;
 pub mod seal;
-pub mod statistics;
 pub mod trace;
 pub mod usersig;
 

@@ -1,8 +1,9 @@
 //! `offpush demo`: a relay and all vendor simulators in this process, and a story told on them.
 //!
 //! [`stage`] starts and stops the parts, [`cast`] registers certificates and devices, [`story`]
-//! sends the messages, [`observer`] reads back what became of them, [`report`] prints it. Whatever is printed was read back from the relay's API or the simulators' control API; the
-//! story never looks inside.
+//! sends the messages, [`observer`] reads back what became of them, [`report`] prints it.
+//! Whatever is printed was read back from the relay's API or the simulators' control API; the story
+//! never looks inside.
 
 pub mod cast;
 pub mod observer;

@@ -131,7 +131,8 @@ pub fn folded(beginning: &str, words: &str, indent: usize) -> String {
     text
 }
 
-/// One value on one line; fields without a value are left out. Control characters, which could drive a terminal, become spaces.
+/// One value on one line; fields without a value are left out. Control characters, which
+/// could drive a terminal, become spaces.
 pub fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),

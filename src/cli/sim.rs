@@ -164,8 +164,8 @@ fn settings(vendors: &BTreeMap<String, BTreeMap<String, String>>, out: &Path) ->
     // Text is written alike in JSON and in a basic string of TOML.
     let quoted = |path: PathBuf| json!(path.to_string_lossy()).to_string();
     let mut text = format!(
-        "# Settings of a relay that talks to the simulators of `offpush sim`. Credentials are read\n\
-         # at start and on SIGHUP, for apps that exist.\n\
+        "# Settings of a relay that talks to the simulators of `offpush sim`. Credentials are\n\
+         # read at start and on SIGHUP, for apps that exist.\n\
          certs_dir = {}\n\n[vendors]\nca_file = {}\n",
         quoted(out.join("certs")),
         quoted(out.join("ca.pem")),

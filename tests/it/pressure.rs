@@ -124,7 +124,8 @@ async fn a_vendor_that_never_answers_holds_up_nobody_and_fills_no_memory() {
     relay.device("jiho", "fcm", well, 1).await;
     fault(
         &stage,
-        json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": { "never_answer": true } }),
+        json!({ "vendor": "huawei", "match": { "path": "/v1" },
+            "action": { "never_answer": true } }),
     );
     for random in 0..200 {
         assert_eq!(post(&relay, &text("mina", "joon", random, "stuck")).await.status, 202);

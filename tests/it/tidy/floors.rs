@@ -10,8 +10,9 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     &["api", "config", "console", "sim"],
     &["dispatch"],
-    &["digest", "explain", "ingest", "outcome", "receipts", "results", "statistics"],
-    &["facts", "plan"],
+    &["explain", "ingest", "outcome", "recall", "receipts"],
+    &["digest", "plan", "results", "statistics"],
+    &["facts"],
     &[
         "access",
         "account",
@@ -25,7 +26,6 @@ const FLOORS: &[&[&str]] = &[
         "policy",
         "preferences",
         "queue",
-        "recall",
         "registry",
         "render",
         "seal",
@@ -42,7 +42,10 @@ const FLOORS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("access", "credentials", "a token is fetched with a certificate"),
     ("account", "preferences", "a user's row holds the preferences (decision 0009)"),
+    ("api", "config", "rate limits are made from their section of the settings"),
     ("apps", "seal", "settings of an app hold secrets"),
+    ("bench", "cli", "the load is made with the command line's client"),
+    ("cli", "bench", "a command of its own"),
     ("credentials", "seal", "credentials are sealed at rest"),
     ("policy", "preferences", "a rule reads a receive option's number"),
     ("preferences", "account", "a user's row says whether options are stored (decision 0009)"),
@@ -54,13 +57,15 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 const VENDORS: &[&str] = &["apns", "fcm", "huawei", "xiaomi", "oppo", "vivo", "meizu", "honor"];
 
 /// Rooms in which vendors have names.
-const NAMED_IN: &[&str] = &["vendor", "sim", "config"];
+const NAMED_IN: &[&str] = &["vendor", "sim", "config", "bench"];
 
 /// Names of Tencent's message fields that contain a vendor's: they are the contract's.
 const FIELDS: &[&str] = &["apns_info", "ApnsInfo"];
 
-/// Files outside those rooms that name vendors, and why.
+/// Files outside those rooms that name vendors, by how their paths begin, and why.
 const NAMING_FILES: &[(&str, &str)] = &[
+    ("src/cli/bench.rs", "the vendor to measure by default"),
+    ("src/cli/demo/", "the demo plays with certificates and phones of every vendor"),
     ("src/model/push_info.rs", "Tencent's object has a field for each vendor's setting"),
     ("src/render/privacy.rs", "lets those fields through one by one, so that new ones stay hidden"),
 ];
@@ -160,7 +165,7 @@ fn no_vendor_is_named_outside_its_room() {
     }
     let mut wrong = Vec::new();
     for source in rooms() {
-        let excused = NAMING_FILES.iter().any(|(path, _)| *path == source.path);
+        let excused = NAMING_FILES.iter().any(|(path, _)| source.path.starts_with(path));
         if NAMED_IN.contains(&source.module()) || excused {
             continue;
         }

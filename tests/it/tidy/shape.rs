@@ -12,12 +12,14 @@ const FUNCTION_MAX: usize = 70;
 const FILE_SHOULD: usize = 400;
 
 /// Most lines of a file, its tests not counted.
-const FILE_MAX: usize = 600;
+const FILE_MAX: usize = 650;
 
 /// Functions longer than that: file, name, most lines, why.
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[
     ("src/app.rs", "start_on", 120, "one statement per part, in the order in which parts need it"),
     ("src/explain/advice.rs", "of_reason", 90, "one sentence per reason"),
+    ("src/explain/advice.rs", "of_finding", 90, "one sentence per finding"),
+    ("src/outcome.rs", "draw", 90, "one pass over the deliveries builds the whole commit"),
 ];
 
 /// Every function of a file: name, first line, lines.
