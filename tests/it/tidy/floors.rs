@@ -10,7 +10,8 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     &["api", "config", "console", "sim"],
     &["dispatch"],
-    &["digest", "explain", "ingest", "outcome", "receipts", "results", "statistics"],
+    &["digest", "explain", "ingest", "outcome", "receipts"],
+    &["results", "statistics"],
     &["facts", "plan"],
     &[
         "access",
