@@ -8,17 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::account;
 use crate::clock::Clock;
 use crate::credentials::Certificate;
-use crate::digest;
 use crate::ledger::Entry;
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
-use crate::registry::{Owner, Registry};
+use crate::registry::Registry;
 use crate::results::Results;
-use crate::results::event::{DeviceRetired, Event};
 use crate::store::{Batch, Scope, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
@@ -216,16 +213,7 @@ impl Outcome {
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
-            if let Said::Refused { sum_up: true, recheck, .. } = said {
-                let sum = digest::Sum {
-                    app: held.parcel.app,
-                    user: &delivery.user,
-                    message: &held.message,
-                    message_id: held.parcel.message_id,
-                    expires_at: held.parcel.expires_at,
-                };
-                digest::add(&sum, &recheck.receiver, &mut drawn.batch);
-            }
+            telling::sum_up(said, held, &delivery.user, &mut drawn.batch);
             drawn.effect.note(said, held, &self.settings);
             match self.fate_of(certificate, said, held, now) {
                 Ended(terminal) => {
@@ -320,48 +308,6 @@ impl Outcome {
         }
         for terminal in &drawn.terminals {
             events::delivery_ended(message_id, *terminal);
-        }
-    }
-
-    /// Retires the tokens the vendor called dead. What fails here is tried again by the next push.
-    async fn retire_dead(
-        &self,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        said: &[Said],
-        now: UnixMs,
-    ) {
-        for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
-            let Said::Answered { answer, .. } = said else { continue };
-            let Verdict::TokenDead { since, .. } = answer.verdict else { continue };
-            let owner =
-                Owner { user: delivery.user.clone(), device_id: delivery.device_id.clone() };
-            let token = (held.parcel.cert_id, &delivery.token, delivery.registered_at);
-            let app = held.parcel.app;
-            let hash = delivery.token.short_hash();
-            let event = Event::DeviceRetired(DeviceRetired {
-                user: &delivery.user,
-                device_id: &delivery.device_id,
-                cert_id: held.parcel.cert_id,
-                platform: platform_of(certificate),
-                token_hash: &hash,
-                source: "push",
-                why: &answer.code,
-            });
-            let partition = account::partition_of(app, &delivery.user);
-            let announce = |batch: &mut Batch| {
-                self.results.add(app, partition, &event, now, batch);
-            };
-            let retired = self.registry.retire(app, &owner, token, since, now, announce).await;
-            match retired {
-                Ok(true) => {
-                    let vendor = name_of(certificate);
-                    self.results.added(app, i64::from(self.results.wanted(app)));
-                    events::token_retired(vendor, held.parcel.cert_id.0, &hash);
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "a dead token could not be retired yet"),
-            }
         }
     }
 }

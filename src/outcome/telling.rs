@@ -1,14 +1,21 @@
-//! What outcomes tell others: events for the chat server, counts for the statistics. Both go into
-//! the commit that settles.
+//! What outcomes tell others: events for the chat server, counts for the statistics and the digest,
+//! all in the commit that settles; and dead tokens for the registry, after it.
 
+use crate::account;
 use crate::credentials::Certificate;
+use crate::digest;
+use crate::model::id::UserId;
 use crate::model::reason::Terminal;
-use crate::outcome::{Drawn, Outcome, name_of, platform_of};
+use crate::model::time::UnixMs;
+use crate::outcome::{Drawn, Outcome, Said, name_of, platform_of};
 use crate::queue::{Delivery, Held};
-use crate::results::event::{About, Event, PushResult, Stage};
+use crate::registry::Owner;
+use crate::results::event::{About, DeviceRetired, Event, PushResult, Stage};
 use crate::statistics::{self, Count, Day};
 use crate::store::Batch;
+use crate::telemetry::events;
 use crate::trace::{Attempt, StepResult};
+use crate::vendor::Verdict;
 
 /// Counts the pushes that ended at their vendor.
 pub fn count(
@@ -27,6 +34,19 @@ pub fn count(
             statistics::add(app, day, name_of(certificate), count, by, batch);
         }
     }
+}
+
+/// Counts a message that a do-not-disturb window held back for the digest at its end.
+pub fn sum_up(said: &Said, held: &Held, user: &UserId, batch: &mut Batch) {
+    let Said::Refused { sum_up: true, recheck, .. } = said else { return };
+    let sum = digest::Sum {
+        app: held.parcel.app,
+        user,
+        message: &held.message,
+        message_id: held.parcel.message_id,
+        expires_at: held.parcel.expires_at,
+    };
+    digest::add(&sum, &recheck.receiver, batch);
 }
 
 impl Outcome {
@@ -53,6 +73,48 @@ impl Outcome {
         });
         let (partition, now) = (parcel.message_id.partition(), self.clock.now());
         drawn.events += self.results.add(parcel.app, partition, &event, now, &mut drawn.batch);
+    }
+
+    /// Retires the tokens the vendor called dead. What fails here is tried again by the next push.
+    pub(in crate::outcome) async fn retire_dead(
+        &self,
+        certificate: Option<&Certificate>,
+        held: &Held,
+        said: &[Said],
+        now: UnixMs,
+    ) {
+        for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
+            let Said::Answered { answer, .. } = said else { continue };
+            let Verdict::TokenDead { since, .. } = answer.verdict else { continue };
+            let owner =
+                Owner { user: delivery.user.clone(), device_id: delivery.device_id.clone() };
+            let token = (held.parcel.cert_id, &delivery.token, delivery.registered_at);
+            let app = held.parcel.app;
+            let hash = delivery.token.short_hash();
+            let event = Event::DeviceRetired(DeviceRetired {
+                user: &delivery.user,
+                device_id: &delivery.device_id,
+                cert_id: held.parcel.cert_id,
+                platform: platform_of(certificate),
+                token_hash: &hash,
+                source: "push",
+                why: &answer.code,
+            });
+            let partition = account::partition_of(app, &delivery.user);
+            let announce = |batch: &mut Batch| {
+                self.results.add(app, partition, &event, now, batch);
+            };
+            let retired = self.registry.retire(app, &owner, token, since, now, announce).await;
+            match retired {
+                Ok(true) => {
+                    let vendor = name_of(certificate);
+                    self.results.added(app, i64::from(self.results.wanted(app)));
+                    events::token_retired(vendor, held.parcel.cert_id.0, &hash);
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "a dead token could not be retired yet"),
+            }
+        }
     }
 }
 
