@@ -36,6 +36,7 @@ use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
 
 pub mod drop_folder;
+pub mod export;
 pub mod front;
 pub mod housekeeping;
 

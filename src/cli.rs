@@ -10,6 +10,7 @@ pub mod check;
 pub mod client;
 pub mod devices;
 pub mod explain;
+pub mod export;
 pub mod local;
 pub mod operate;
 pub mod output;
@@ -105,6 +106,10 @@ pub enum Command {
     Sim(local::Sim),
     /// Measure a running server
     Bench(local::Bench),
+    /// Write apps, certificates, devices and preferences to a file
+    Export(export::Export),
+    /// Fill an empty store from such a file
+    Import(export::Import),
     /// Check settings, directories and keys without starting anything
     Check(check::Check),
     /// Create, change and list apps
@@ -173,6 +178,8 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
         Command::Demo(command) => command.run(),
         Command::Sim(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Key(apps::KeyCommand::Usersig(command)) => command.run(),
         other => {
@@ -200,6 +207,8 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         | Command::Demo(_)
         | Command::Sim(_)
         | Command::Bench(_)
+        | Command::Export(_)
+        | Command::Import(_)
         | Command::Check(_) => Err(anyhow::anyhow!("this command does not ask a server")),
     }
 }

@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod journey;
 mod kill;
+mod moving;
 mod pressure;
 mod sim_android;
 mod sim_west;
