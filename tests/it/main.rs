@@ -5,6 +5,7 @@ mod config;
 mod crash;
 mod faults;
 mod harness;
+mod hostile;
 mod journey;
 mod kill;
 mod moving;
