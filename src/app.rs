@@ -40,6 +40,7 @@ use crate::vendor;
 
 pub mod digests;
 pub mod drop_folder;
+pub mod export;
 pub mod front;
 pub mod housekeeping;
 

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod devices;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod local;
 pub mod operate;
 pub mod output;
@@ -117,6 +118,10 @@ pub enum Command {
     /// The bare loop of a measurement
     #[command(hide = true)]
     BenchLimit,
+    /// Write apps, certificates, devices and preferences to a file
+    Export(export::Export),
+    /// Fill an empty store from such a file
+    Import(export::Import),
     /// Check settings, directories and keys without starting anything
     Check(check::Check),
     /// Create, change and list apps
@@ -191,6 +196,8 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
         Command::Bench(command) => command.run(remote.key, remote.output),
         Command::BenchSims => crate::bench::sims::run().map(|()| Answer::default()),
         Command::BenchLimit => crate::bench::limit::run().map(|()| Answer::default()),
+        Command::Export(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Key(apps::KeyCommand::Usersig(command)) => Ok(command.run(remote.output)?),
         other => {
@@ -222,6 +229,8 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         | Command::Bench(_)
         | Command::BenchSims
         | Command::BenchLimit
+        | Command::Export(_)
+        | Command::Import(_)
         | Command::Check(_) => Err(anyhow::anyhow!("this command does not ask a server")),
     }
 }

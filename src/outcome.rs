@@ -16,16 +16,13 @@ use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
 use crate::registry::Registry;
 use crate::results::Results;
-use crate::store::{Batch, Scope, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
 use crate::vendor::{Answer, ThrottleScope, Verdict};
 
 pub mod dead_letters;
 mod telling;
-
-/// Most trace rows read to find a vendor's last words.
-const STEPS_MAX: usize = 10_000;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -154,7 +151,11 @@ impl Outcome {
         believe_dead: bool,
     ) -> Result<Effect, StoreError> {
         let now = self.clock.now();
-        let last = self.last_words(held, said).await?;
+        let last = if said.iter().any(|said| gave_up(said, held)) {
+            dead_letters::last_words(&self.store, held.parcel.message_id).await?
+        } else {
+            BTreeMap::new()
+        };
         let mut drawn = self.draw(certificate, held, (said, &last), now);
         let batch = std::mem::take(&mut drawn.batch);
         let committed = self.store.commit(held.parcel.message_id.partition(), batch).await;
@@ -169,29 +170,6 @@ impl Outcome {
             self.retire_dead(certificate, held, said, now).await;
         }
         Ok(drawn.effect)
-    }
-
-    /// What the vendor said last about deliveries whose life ended between two tries: they become
-    /// dead letters, which keep those words.
-    async fn last_words(
-        &self,
-        held: &Held,
-        said: &[Said],
-    ) -> Result<BTreeMap<u16, Attempt>, StoreError> {
-        let mut last = BTreeMap::new();
-        if !said.iter().any(|said| gave_up(said, held)) {
-            return Ok(last);
-        }
-        let range = trace::of_message(held.parcel.message_id);
-        let rows = self.store.scan(Scope::Everywhere, range, STEPS_MAX).await?;
-        for step in trace::read(rows)?.into_iter().flat_map(|trace| trace.steps) {
-            for result in step.results {
-                if let Some(attempt) = result.attempt {
-                    last.insert(result.delivery, attempt);
-                }
-            }
-        }
-        Ok(last)
     }
 
     /// Works out what the commit holds.

@@ -1,6 +1,7 @@
 //! Deliveries whose retries were used up: kept with their last vendor words, to be looked at and
 //! sent again once the cause is mended.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,10 @@ use crate::model::time::UnixMs;
 use crate::queue::{self, Delivery, Parcel};
 use crate::store::keys::{Class, KeyBuilder, just_after};
 use crate::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
-use crate::trace::Attempt;
+use crate::trace::{self, Attempt};
+
+/// Most trace rows read to find a vendor's last words.
+const STEPS_MAX: usize = 10_000;
 
 /// One delivery that was given up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +72,28 @@ pub fn add(
     let letter = DeadLetter { parcel, at, last };
     let row = postcard::to_allocvec(&letter).expect("a dead letter is plain data");
     batch.put.push((key, row.into()));
+}
+
+/// What the vendor said last about each delivery of a message: for those whose life ended between
+/// two tries.
+///
+/// # Errors
+/// The store's.
+pub async fn last_words(
+    store: &Arc<dyn Store>,
+    message_id: MessageId,
+) -> Result<BTreeMap<u16, Attempt>, StoreError> {
+    let range = trace::of_message(message_id);
+    let rows = store.scan(Scope::Everywhere, range, STEPS_MAX).await?;
+    let mut last = BTreeMap::new();
+    for step in trace::read(rows)?.into_iter().flat_map(|trace| trace.steps) {
+        for result in step.results {
+            if let Some(attempt) = result.attempt {
+                last.insert(result.delivery, attempt);
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// A page of dead letters, oldest message first, and where the next begins.

@@ -209,20 +209,25 @@ async fn dying_after_any_call_of_the_store_loses_nothing() {
 async fn one_call_fails(fault: Fault) {
     let stage = Stage::new(|_| {}).await;
     prepare(&stage).await;
+    let mut fired = 0;
     for n in 1..60 {
         clear(&stage);
         let view = stage.view();
         let Some(relay) = stage.try_start(&view).await else { panic!("a relay") };
         let before = offpush_ledger(&stage).await;
-        view.fail_call(view.calls() + n, fault);
+        let planned = view.calls() + n;
+        view.fail_call(planned, fault);
         let mut told = tell(&relay).await;
         post_again(&relay, &mut told).await;
         let ledger = settle_through(&stage, &relay).await;
+        fired += u64::from(view.calls() >= planned);
         view.restart();
         check(&stage, &relay, &told, n, (&ledger, &before)).await;
         let mut relay = relay;
         relay.stop().await;
     }
+    assert!(fired > 20, "only {fired} faults came");
+    println!("crash: {fault:?}: {fired} faults, 0 lost");
 }
 
 /// As [`Stage::settle`], on a store of which one more call may fail.

@@ -155,6 +155,8 @@ async fn every_fault_of(vendor: &str) {
         let ids: std::collections::HashSet<_> = shown.iter().map(|shown| &shown.push_id).collect();
         assert!(ids.len() <= 1, "a repeat has the same id: {what}");
         relay.admin.call("DELETE", &device_path(&relay, &id), &json!({})).await;
+        let fired = stage.sims.server.faults().list()[0].fired;
+        assert_eq!(fired, 1, "the fault came: {}", case.name);
         stage.sims.server.faults().clear();
     }
     let ledger = stage.settle(&relay, Duration::from_secs(1)).await;

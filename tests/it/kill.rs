@@ -5,7 +5,7 @@
 //! 50 kills per engine, `KILL_SEED` chooses another seed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,7 +111,7 @@ fn write_config(settings: &Settings, path: &Path) {
         settings.data_dir,
         settings.certs_dir,
         settings.store.engine.as_str(),
-        settings.vendors.ca_file.clone().unwrap_or_else(PathBuf::new),
+        settings.vendors.ca_file.clone().unwrap_or_default(),
     );
     for (vendor, endpoints) in &settings.vendors.endpoints {
         text.push_str(&format!("[vendors.{vendor}]\n"));

@@ -122,11 +122,8 @@ async fn a_vendor_that_never_answers_holds_up_nobody_and_fills_no_memory() {
     let well = relay.certificate(&stage.sims, "fcm").await;
     relay.device("joon", "huawei", stalled, 1).await;
     relay.device("jiho", "fcm", well, 1).await;
-    fault(
-        &stage,
-        json!({ "vendor": "huawei", "match": { "path": "/v1" },
-            "action": { "never_answer": true } }),
-    );
+    let action = json!({ "never_answer": true });
+    fault(&stage, json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": action }));
     for random in 0..200 {
         assert_eq!(post(&relay, &text("mina", "joon", random, "stuck")).await.status, 202);
         let taken = relay.send(&text("mina", "jiho", random, "free")).await;

@@ -1,7 +1,7 @@
 //! One seed drives everything: messages, repeats, account switches, dying tokens, vendor faults,
 //! jumps of the clock, store faults, stops and crashes. After each seed the promises are checked.
 //!
-//! `SIM_SEED=n` runs one seed, `SLOW_TESTS=1` thousands.
+//! `SIM_SEED=n` runs one seed, `SIM_SEEDS=n` the first n, `SLOW_TESTS=1` thousands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -311,11 +311,12 @@ async fn run(seed: u64) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_the_promises_hold() {
-    let only = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let only = number("SIM_SEED");
     let slow = std::env::var_os("SLOW_TESTS").is_some();
     let seeds = match only {
         Some(seed) => seed..seed + 1,
-        None => 0..if slow { SEEDS_SLOW } else { SEEDS },
+        None => 0..number("SIM_SEEDS").unwrap_or(if slow { SEEDS_SLOW } else { SEEDS }),
     };
     let (count, mut accepted, mut repeats) = (seeds.end - seeds.start, 0, 0);
     for seed in seeds {

@@ -1,7 +1,6 @@
 //! A stage for trouble: relays that come and go on one store that stays, a clock that jumps, and
 //! simulators that live by the same clock.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,20 +137,5 @@ impl Stage {
         }
         let ledger = relay.admin.get("/v1/ledger").await;
         panic!("never empty: {ledger} {}", relay.admin.get("/v1/lanes").await);
-    }
-
-    /// How often each push id reached a phone of a vendor.
-    pub fn rings(&self, vendor: &str) -> BTreeMap<String, usize> {
-        let mut rings = BTreeMap::new();
-        for shown in self.sims.shown(vendor) {
-            let push_id = shown.push_id.expect("every push carries an id");
-            *rings.entry(push_id).or_default() += 1;
-        }
-        rings
-    }
-
-    /// The texts that reached phones of a vendor.
-    pub fn texts(&self, vendor: &str) -> BTreeSet<String> {
-        self.sims.shown(vendor).into_iter().map(|shown| shown.body).collect()
     }
 }

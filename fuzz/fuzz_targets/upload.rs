@@ -1,0 +1,32 @@
+//! Uploaded credentials: p12, p8 and service-account files, and the JSON of the API.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use offpush::model::certificate::Environment;
+use offpush::model::time::UnixMs;
+use offpush::vendor::{self, Endpoints, Upload};
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (which, file) = input;
+    let vendor = vendor::ALL[usize::from(which) % vendor::ALL.len()];
+    let endpoints = Endpoints::defaults(vendor.profile());
+    let read = |credential: &serde_json::Value| {
+        let now = UnixMs::from_secs(1_795_000_000);
+        let environment = Environment::Production;
+        let upload = Upload { credential, environment, endpoints: &endpoints, now };
+        let _ = vendor.read_credential(&upload);
+    };
+    if let Ok(credential) = serde_json::from_slice(file) {
+        read(&credential);
+    }
+    let names = ["password", "key_id", "team_id", "bundle_id"];
+    let fields: BTreeMap<_, _> =
+        names.map(|name| (name.to_owned(), "ABCDE12345".to_owned())).into();
+    for name in ["a.p8", "a.p12", "a.json"] {
+        if let Ok(credential) = vendor.credential_from_file(name, file, &fields) {
+            read(&credential);
+        }
+    }
+});
