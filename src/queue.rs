@@ -129,7 +129,7 @@ fn key_of(parcel: &Parcel, due: UnixMs) -> Key {
 pub fn put(parcel: Parcel, message: Arc<Message>, due: UnixMs, batch: &mut Batch) -> Held {
     let row = Bytes::from(postcard::to_allocvec(&parcel).expect("a parcel is plain data"));
     let key = key_of(&parcel, due);
-    batch.put.push((key.clone(), row.clone()));
+    write(&key, &row, batch);
     Held { parcel, message, key, row, leased_until: due }
 }
 
@@ -144,7 +144,14 @@ pub fn move_to(held: &mut Held, due: UnixMs, batch: &mut Batch) {
     remove(held, batch);
     held.key = key_of(&held.parcel, due);
     held.leased_until = due;
-    batch.put.push((held.key.clone(), held.row.clone()));
+    write(&held.key, &held.row, batch);
+}
+
+/// Writes a row. When its old due time is also its new one, its key is the same: the removal of
+/// the old row, which would come last, must not take the new one away.
+fn write(key: &Key, row: &Bytes, batch: &mut Batch) {
+    batch.delete.retain(|removed| removed != key);
+    batch.put.push((key.clone(), row.clone()));
 }
 
 /// Reads a parcel's row as the queue stores it.
@@ -253,6 +260,22 @@ mod tests {
         assert_eq!(batch.expect, [(before.clone(), Expect::Equals(held.row.clone()))]);
         assert_eq!(batch.delete, [before]);
         assert_eq!(due_of(&held.key), Some(UnixMs(900)));
+    }
+
+    #[test]
+    fn a_row_that_is_moved_to_where_it_was_stays() {
+        let message = Arc::new(Message::parse_stored(&parcel().content).expect("content"));
+        let mut held = put(parcel(), message.clone(), UnixMs(500), &mut Batch::default());
+        let mut batch = Batch::default();
+        move_to(&mut held, UnixMs(500), &mut batch);
+        assert!(batch.delete.is_empty());
+        assert_eq!(batch.put, [(held.key.clone(), held.row.clone())]);
+        let mut batch = Batch::default();
+        remove(&held, &mut batch);
+        let left = Parcel { attempts: 1, ..parcel() };
+        let again = put(left, message, UnixMs(500), &mut batch);
+        assert!(batch.delete.is_empty());
+        assert_eq!(batch.put, [(held.key, again.row)]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         let named = missing_field(inner);
         let field = match (path.as_str(), named) {
             (".", Some(named)) => named,
+            // Some paths end with the name already, some do not.
+            (path, Some(named)) if path.rsplit('.').next() == Some(&named) => path.to_owned(),
             (path, Some(named)) => format!("{path}.{named}"),
             (path, None) => path.to_owned(),
         };

@@ -127,10 +127,21 @@ impl Lane {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a parcel to be sent; gives it back when there is no room.
+    /// Takes a parcel from ingest to be sent; gives it back when there is no room. One that the
+    /// sweep claimed meanwhile is dropped: its row is another now.
     pub fn push(&self, held: Held) -> Option<Held> {
+        if self.waiting().held.contains(&held.id()) {
+            return None;
+        }
+        self.push_claimed(held)
+    }
+
+    /// Takes a parcel that was claimed after [`Lane::keeps`] said no; gives it back when there is
+    /// no room.
+    pub fn push_claimed(&self, held: Held) -> Option<Held> {
         let mut waiting = self.waiting();
         if waiting.ready.iter().map(VecDeque::len).sum::<usize>() >= self.parcels_max {
+            waiting.held.remove(&held.id());
             self.behind.store(true, Ordering::Relaxed);
             return Some(held);
         }
@@ -147,22 +158,19 @@ impl Lane {
         self.parcels_max.saturating_sub(waiting.ready.iter().map(VecDeque::len).sum())
     }
 
-    /// Whether this lane has this parcel. A waiting one whose lease ended is dropped, so that its
-    /// row can be claimed again; one at the vendor is kept.
+    /// Whether this parcel is at the vendor. If not, it is from now on the caller's to claim, until
+    /// [`Lane::push_claimed`] or [`Lane::release`]: one that waits here is dropped, and one that is
+    /// still on its way from ingest will be.
     pub fn keeps(&self, id: ParcelId) -> bool {
         let mut waiting = self.waiting();
-        if !waiting.held.contains(&id) {
+        if waiting.held.insert(id) {
             return false;
         }
         let before: usize = waiting.ready.iter().map(VecDeque::len).sum();
         for ready in &mut waiting.ready {
             ready.retain(|held| held.id() != id);
         }
-        let dropped = waiting.ready.iter().map(VecDeque::len).sum::<usize>() < before;
-        if dropped {
-            waiting.held.remove(&id);
-        }
-        !dropped
+        waiting.ready.iter().map(VecDeque::len).sum::<usize>() == before
     }
 
     /// A parcel is settled: its row may be claimed by whoever finds it.

@@ -96,12 +96,16 @@ async fn bring(
         due.start = just_after(last);
         let mut claims = Vec::with_capacity(rows.len());
         for (key, row) in rows {
-            if queue::id_of(&key).is_some_and(|id| lane.keeps(id)) {
+            let id = queue::id_of(&key);
+            if id.is_some_and(|id| lane.keeps(id)) {
                 continue;
             }
             match queue::read(key, row) {
                 Ok(held) => claims.push(held),
-                Err(error) => tracing::error!(%error, "a parcel cannot be read and is left alone"),
+                Err(error) => {
+                    tracing::error!(%error, "a parcel cannot be read and is left alone");
+                    id.into_iter().for_each(|id| lane.release(id));
+                }
             }
         }
         claim(dispatch, lane, claims).await;
@@ -135,9 +139,12 @@ async fn claim(dispatch: &Arc<Dispatch>, lane: &Lane, mut claims: Vec<Held>) {
     let mut surplus = Vec::new();
     for (held, result) in claims.into_iter().zip(results) {
         match result {
-            Ok(()) => surplus.extend(lane.push(held)),
-            Err(StoreError::Conflict) => {}
-            Err(error) => tracing::warn!(%error, "a parcel could not be claimed"),
+            Ok(()) => surplus.extend(lane.push_claimed(held)),
+            Err(StoreError::Conflict) => lane.release(held.id()),
+            Err(error) => {
+                lane.release(held.id());
+                tracing::warn!(%error, "a parcel could not be claimed");
+            }
         }
     }
     dispatch.give_back(surplus).await;
