@@ -92,7 +92,12 @@ pub fn render(answer: &Value) -> String {
     let several = answer.as_array().or_else(|| answer["messages"].as_array());
     match several.map(Vec::as_slice) {
         Some([]) => "no message found".to_owned(),
-        Some(messages) => messages.iter().map(message).collect::<Vec<_>>().join("\n\n"),
+        Some(messages) => {
+            let mut told: Vec<String> = messages.iter().map(message).collect();
+            let more = filled(&answer["cursor"]);
+            told.extend(more.map(|cursor| format!("there may be more: --cursor {cursor}")));
+            told.join("\n\n")
+        }
         None => message(answer),
     }
 }
@@ -283,5 +288,8 @@ joon / ipad (apns, certificate 3, token #17aa00)
         assert_eq!(render(&json!({"messages": []})), "no message found");
         let two = json!({"messages": [{"message_id": "A"}, {"message_id": "B"}]});
         assert_eq!(render(&two), "message A\n  no deliveries\n\nmessage B\n  no deliveries");
+        let page = json!({"messages": [{"message_id": "A"}], "cursor": "A"});
+        let expected = "message A\n  no deliveries\n\nthere may be more: --cursor A";
+        assert_eq!(render(&page), expected);
     }
 }

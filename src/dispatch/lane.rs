@@ -375,3 +375,95 @@ impl Waiting {
         expired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::id::{AppId, MessageId};
+    use crate::model::message::Message;
+    use crate::queue::{self, Parcel};
+    use crate::store::Batch;
+
+    fn lane() -> Lane {
+        let settings = DispatchSettings {
+            in_flight_max: 10,
+            parcels_in_memory: 10,
+            request_deadline: Duration::from_secs(1),
+            lease: Duration::from_secs(60),
+            breaker_failures: 3,
+            breaker_base: Duration::from_secs(1),
+            breaker_max: Duration::from_secs(1),
+            sweep_interval: Duration::from_secs(1),
+            suspects_max: 3,
+        };
+        Lane::new(CertId(7), &settings)
+    }
+
+    fn held(due: u64) -> Held {
+        urgent(99, 1, due)
+    }
+
+    fn urgent(id: u128, urgency: u8, due: u64) -> Held {
+        let content =
+            br#"{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{"Desc":"x"}}"#.as_slice();
+        let parcel = Parcel {
+            app: AppId(1),
+            cert_id: CertId(7),
+            message_id: MessageId(id),
+            number: 0,
+            urgency,
+            locale: None,
+            sound: None,
+            expires_at: UnixMs(1_000_000),
+            attempts: 0,
+            renewed: false,
+            deliveries: Vec::new(),
+            content: Bytes::from_static(content),
+        };
+        let message = Arc::new(Message::parse_stored(content).expect("content"));
+        queue::put(parcel, message, UnixMs(due), &mut Batch::default())
+    }
+
+    fn taken(lane: &Lane) -> Vec<UnixMs> {
+        let taken = lane.take(false, UnixMs(0), Instant::now());
+        taken.iter().map(|held| held.leased_until).collect()
+    }
+
+    #[tokio::test]
+    async fn high_goes_before_normal_before_low_and_the_longest_wait_wins_now_and_then() {
+        let lane = lane();
+        lane.push(urgent(1, 2, 100));
+        lane.push(urgent(2, 1, 200));
+        for (id, due) in (3..).zip(300..307) {
+            lane.push(urgent(id, 0, due));
+        }
+        let order = taken(&lane);
+        assert_eq!(order[..7], [300, 301, 302, 303, 304, 305, 306].map(UnixMs));
+        assert_eq!(order[7..], [100, 200].map(UnixMs), "the eighth is the one that waited longest");
+    }
+
+    #[tokio::test]
+    async fn a_parcel_that_the_sweep_claims_is_sent_once_whichever_came_first() {
+        // It waits here already: the claim takes its place.
+        let waits = lane();
+        waits.push(held(500));
+        assert!(!waits.keeps(held(500).id()));
+        assert!(waits.push_claimed(held(900)).is_none());
+        assert_eq!(taken(&waits), [UnixMs(900)]);
+        // It is still on its way from ingest: it is dropped on arrival.
+        let on_its_way = lane();
+        assert!(!on_its_way.keeps(held(500).id()));
+        assert!(on_its_way.push(held(500)).is_none());
+        assert!(on_its_way.push_claimed(held(900)).is_none());
+        assert!(on_its_way.push(held(500)).is_none());
+        assert_eq!(taken(&on_its_way), [UnixMs(900)]);
+        // It is at the vendor: it is left alone.
+        assert!(on_its_way.keeps(held(900).id()));
+        on_its_way.release(held(900).id());
+        assert!(!on_its_way.keeps(held(900).id()));
+    }
+}
