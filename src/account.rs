@@ -162,11 +162,18 @@ impl Accounts {
     }
 }
 
+/// First byte of every account row: how the rest is written.
+const FORMAT: u8 = 1;
+
 fn encode(account: &Account) -> Bytes {
-    let json = serde_json::to_vec(account).expect("an account has only text keys");
-    Bytes::from(json)
+    let row = postcard::to_extend(account, vec![FORMAT]).expect("an account is plain data");
+    Bytes::from(row)
 }
 
 fn decode(key: &Key, row: &[u8]) -> Result<Account, StoreError> {
-    serde_json::from_slice(row).map_err(|_| StoreError::Corrupt { key: key.clone() })
+    let account = match row.split_first() {
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).ok(),
+        _ => None,
+    };
+    account.ok_or_else(|| StoreError::Corrupt { key: key.clone() })
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::clock::Clock;
 use crate::dedupe::{Dedupe, Identity, Seen, partition_of};
@@ -22,6 +21,7 @@ use crate::model::message::{Invalid, Message};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
 use crate::policy::{self, MessageFacts, Phase, RuleSettings};
+use crate::queue::handover::{Born, HandOver};
 use crate::queue::{self, Held};
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events::{self, MessageKind};
@@ -90,7 +90,7 @@ pub struct Ingest {
     dedupe: Arc<Dedupe>,
     decider: Decider,
     repeats: Repeats,
-    parcels: mpsc::Sender<Vec<Held>>,
+    hand_over: HandOver,
     waiting: Arc<std::sync::atomic::AtomicI64>,
     settings: IngestSettings,
 }
@@ -110,18 +110,18 @@ struct Draft {
 struct Ready {
     draft: Draft,
     batch: Batch,
-    held: Vec<Held>,
+    born: Option<Born>,
     in_flight: i64,
 }
 
 impl Ingest {
-    /// Builds the stage. Parcels go to `parcels`; `waiting` counts deliveries in flight.
+    /// Builds the stage. Parcels go to `hand_over`; `waiting` counts deliveries in flight.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Clock,
         dedupe: Arc<Dedupe>,
         facts: Arc<Facts>,
-        parcels: mpsc::Sender<Vec<Held>>,
+        hand_over: HandOver,
         waiting: Arc<std::sync::atomic::AtomicI64>,
         settings: IngestSettings,
     ) -> Self {
@@ -131,7 +131,7 @@ impl Ingest {
             store,
             clock,
             dedupe,
-            parcels,
+            hand_over,
             waiting,
             settings,
         }
@@ -257,7 +257,9 @@ impl Ingest {
         trace::open(draft.message_id, &opening, &mut batch);
         let in_flight =
             opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
-        Ok(Ready { draft, batch, held, in_flight })
+        let born = (!held.is_empty())
+            .then(|| Born { birth: self.hand_over.announce(draft.message_id), parcels: held });
+        Ok(Ready { draft, batch, born, in_flight })
     }
 
     /// Adds the parcels: leased to this process when it can take them, else due at once.
@@ -283,7 +285,7 @@ impl Ingest {
             let text = crate::render::text::text(&draft.message, None, common.default_locale);
             opening.text = Some((text.title, text.body));
         }
-        let leased = self.parcels.capacity() > 0;
+        let leased = self.hand_over.has_room();
         let due = if leased { now.after(self.settings.lease) } else { now };
         let mut held = Vec::new();
         for parcel in crate::plan::parcels(&common, allowed) {
@@ -309,12 +311,12 @@ impl Ingest {
             .map(|(_, ready)| (ready.draft.partition, std::mem::take(&mut ready.batch)))
             .collect();
         let results = self.store.commit_all(batches).await;
-        let mut held = Vec::new();
+        let mut born = Vec::new();
         let mut failed = None;
         for ((index, ready), result) in ready.into_iter().zip(results) {
             match result {
-                Ok(()) => taken[index] = Some(self.accepted(ready, &mut held)),
-                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut held).await {
+                Ok(()) => taken[index] = Some(self.accepted(ready, &mut born)),
+                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut born).await {
                     Ok(known) => taken[index] = Some(known),
                     Err(error) => failed = Some(error),
                 },
@@ -323,15 +325,15 @@ impl Ingest {
             }
         }
         // What was committed is handed on even when a neighbour failed: it is accepted.
-        self.hand_on(held);
+        self.hand_over.give(born);
         failed.map_or(Ok(()), Err)
     }
 
-    fn accepted(&self, ready: Ready, held: &mut Vec<Held>) -> Taken {
+    fn accepted(&self, ready: Ready, born: &mut Vec<Born>) -> Taken {
         let Draft { message, message_id, identity, .. } = ready.draft;
         self.dedupe.remember(identity, &message.receivers, message_id);
         self.waiting.fetch_add(ready.in_flight, std::sync::atomic::Ordering::Relaxed);
-        held.extend(ready.held);
+        born.extend(ready.born);
         let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
         let took = self.clock.now().since(message_id.accepted_at());
         events::message_accepted(message_id, kind, message.receivers.len(), took);
@@ -343,7 +345,7 @@ impl Ingest {
         &self,
         app: &App,
         mut draft: Draft,
-        held: &mut Vec<Held>,
+        born: &mut Vec<Born>,
     ) -> Result<Taken, IngestError> {
         for _ in 0..CONFLICTS_MAX {
             let now = self.clock.now();
@@ -360,7 +362,7 @@ impl Ingest {
             let mut ready = self.prepare(app, draft, &seen, now).await?;
             let batch = std::mem::take(&mut ready.batch);
             match self.store.commit(ready.draft.partition, batch).await {
-                Ok(()) => return Ok(self.accepted(ready, held)),
+                Ok(()) => return Ok(self.accepted(ready, born)),
                 Err(StoreError::Conflict) => draft = ready.draft,
                 Err(StoreError::Full) => return Err(IngestError::Full),
                 Err(error) => return Err(error.into()),
@@ -377,17 +379,6 @@ impl Ingest {
         self.repeats.note(draft.message_id, opening);
         events::duplicate_dropped(of);
         Taken::Duplicate { message_id: draft.message_id, of }
-    }
-
-    fn hand_on(&self, held: Vec<Held>) {
-        if held.is_empty() {
-            return;
-        }
-        match self.parcels.try_send(held) {
-            Ok(()) => {}
-            // They become due when their lease ends; the sweep will find them.
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
-        }
     }
 
     /// The settings the rules obey for an app's messages now.

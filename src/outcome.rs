@@ -3,25 +3,32 @@
 //!
 //! The `match` in [`fate`] is the only place that acts on a verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::account;
 use crate::clock::Clock;
 use crate::credentials::Certificate;
 use crate::digest;
 use crate::ledger::Entry;
-use crate::model::id::{CertId, Token};
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
 use crate::registry::{Owner, Registry};
-use crate::store::{Batch, Store, StoreError};
+use crate::results::Results;
+use crate::results::event::{DeviceRetired, Event};
+use crate::store::{Batch, Scope, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
 use crate::vendor::{Answer, ThrottleScope, Verdict};
 
 pub mod dead_letters;
+mod telling;
+
+/// Most trace rows read to find a vendor's last words.
+const STEPS_MAX: usize = 10_000;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -83,6 +90,8 @@ enum Fate {
 /// What the lane should know of a settled parcel.
 #[derive(Clone, Debug, Default)]
 pub struct Effect {
+    /// The vendor was asked: a rule's refusal says nothing about the vendor.
+    pub asked: bool,
     /// Deliveries the vendor took.
     pub accepted: usize,
     /// Tokens it called dead in a way that a wrong credential also would.
@@ -114,6 +123,7 @@ pub struct Outcome {
     registry: Registry,
     clock: Clock,
     waiting: Arc<AtomicI64>,
+    results: Results,
     settings: OutcomeSettings,
 }
 
@@ -123,9 +133,15 @@ impl Outcome {
         store: Arc<dyn Store>,
         clock: Clock,
         waiting: Arc<AtomicI64>,
+        results: Results,
         settings: OutcomeSettings,
     ) -> Self {
-        Outcome { registry: Registry::new(store.clone()), store, clock, waiting, settings }
+        Outcome { registry: Registry::new(store.clone()), store, clock, waiting, results, settings }
+    }
+
+    /// Where what became of pushes is told.
+    pub fn results(&self) -> &Results {
+        &self.results
     }
 
     /// Settles a parcel: one thing said per delivery, in order. Deliveries that are to be tried
@@ -141,9 +157,15 @@ impl Outcome {
         believe_dead: bool,
     ) -> Result<Effect, StoreError> {
         let now = self.clock.now();
-        let mut drawn = self.draw(certificate, held, said, now);
+        let last = self.last_words(held, said).await?;
+        let mut drawn = self.draw(certificate, held, (said, &last), now);
         let batch = std::mem::take(&mut drawn.batch);
-        self.store.commit(held.parcel.message_id.partition(), batch).await?;
+        let committed = self.store.commit(held.parcel.message_id.partition(), batch).await;
+        if !matches!(committed, Err(StoreError::Conflict)) {
+            // After any other error the batch may have been applied, its events with it.
+            self.results.added(held.parcel.app, drawn.events);
+        }
+        committed?;
         self.waiting.fetch_sub(drawn.ended, Ordering::Relaxed);
         self.report(certificate, held, said, &drawn);
         if believe_dead {
@@ -152,12 +174,35 @@ impl Outcome {
         Ok(drawn.effect)
     }
 
+    /// What the vendor said last about deliveries whose life ended between two tries: they become
+    /// dead letters, which keep those words.
+    async fn last_words(
+        &self,
+        held: &Held,
+        said: &[Said],
+    ) -> Result<BTreeMap<u16, Attempt>, StoreError> {
+        let mut last = BTreeMap::new();
+        if !said.iter().any(|said| gave_up(said, held)) {
+            return Ok(last);
+        }
+        let range = trace::of_message(held.parcel.message_id);
+        let rows = self.store.scan(Scope::Everywhere, range, STEPS_MAX).await?;
+        for step in trace::read(rows)?.into_iter().flat_map(|trace| trace.steps) {
+            for result in step.results {
+                if let Some(attempt) = result.attempt {
+                    last.insert(result.delivery, attempt);
+                }
+            }
+        }
+        Ok(last)
+    }
+
     /// Works out what the commit holds.
     fn draw(
         &self,
         certificate: Option<&Certificate>,
         held: &Held,
-        said: &[Said],
+        (said, last): (&[Said], &BTreeMap<u16, Attempt>),
         now: UnixMs,
     ) -> Drawn {
         let mut drawn = Drawn::default();
@@ -167,6 +212,7 @@ impl Outcome {
         let mut entry = Entry::default();
         let mut due: Option<UnixMs> = None;
         let mut dead = Vec::new();
+        let wanted = self.results.wanted(held.parcel.app);
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
@@ -187,8 +233,13 @@ impl Outcome {
                     drawn.ended += 1;
                     drawn.terminals.push(terminal);
                     result.ended = Some(terminal);
+                    // What no vendor was asked about is no push yet.
+                    if let Some(attempt) = result.attempt.as_ref().filter(|_| wanted) {
+                        self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
+                    }
                     if terminal == Terminal::DeadLetter {
-                        dead.push((delivery.clone(), result.attempt.clone()));
+                        let words = result.attempt.as_ref().or(last.get(&delivery.number));
+                        dead.push((delivery.clone(), words.cloned()));
                     }
                 }
                 Retried { at, counts } => {
@@ -210,6 +261,7 @@ impl Outcome {
             drawn.effect.waits_until = Some(due);
         }
         if !results.is_empty() {
+            telling::count(certificate, held, &results, &mut drawn.batch);
             let step = Step { at: now, results };
             let order = held.parcel.attempts;
             let id = held.parcel.message_id;
@@ -230,6 +282,7 @@ impl Outcome {
         now: UnixMs,
     ) -> FateAt {
         let answer = match said {
+            Said::Refused { .. } if gave_up(said, held) => return Ended(Terminal::DeadLetter),
             Said::Refused { terminal, .. } => return Ended(*terminal),
             Said::TooLarge { .. } => return Ended(Terminal::Refused),
             Said::Postponed { until } => return Retried { at: *until, counts: false },
@@ -283,15 +336,27 @@ impl Outcome {
             let Verdict::TokenDead { since, .. } = answer.verdict else { continue };
             let owner =
                 Owner { user: delivery.user.clone(), device_id: delivery.device_id.clone() };
-            let token: (CertId, &Token) = (held.parcel.cert_id, &delivery.token);
-            let retired = self
-                .registry
-                .retire(held.parcel.app, &owner, token, delivery.registered_at, since, now)
-                .await;
+            let token = (held.parcel.cert_id, &delivery.token, delivery.registered_at);
+            let app = held.parcel.app;
+            let hash = delivery.token.short_hash();
+            let event = Event::DeviceRetired(DeviceRetired {
+                user: &delivery.user,
+                device_id: &delivery.device_id,
+                cert_id: held.parcel.cert_id,
+                platform: platform_of(certificate),
+                token_hash: &hash,
+                source: "push",
+                why: &answer.code,
+            });
+            let partition = account::partition_of(app, &delivery.user);
+            let announce = |batch: &mut Batch| {
+                self.results.add(app, partition, &event, now, batch);
+            };
+            let retired = self.registry.retire(app, &owner, token, since, now, announce).await;
             match retired {
                 Ok(true) => {
                     let vendor = name_of(certificate);
-                    let hash = delivery.token.short_hash();
+                    self.results.added(app, i64::from(self.results.wanted(app)));
                     events::token_retired(vendor, held.parcel.cert_id.0, &hash);
                 }
                 Ok(false) => {}
@@ -301,9 +366,19 @@ impl Outcome {
     }
 }
 
+/// Whether a delivery's life ended while it waited for another try: the vendor failed it, not time.
+fn gave_up(said: &Said, held: &Held) -> bool {
+    held.parcel.attempts > 0 && matches!(said, Said::Refused { terminal: Terminal::Expired, .. })
+}
+
 /// The vendor for metrics; empty when the certificate is gone.
 fn name_of(certificate: Option<&Certificate>) -> &'static str {
     certificate.map_or("", |certificate| certificate.vendor.profile().name)
+}
+
+/// Tencent's number of the vendor; 0, unknown, when the certificate is gone.
+fn platform_of(certificate: Option<&Certificate>) -> u8 {
+    certificate.map_or(0, |certificate| certificate.vendor.profile().tencent_platform)
 }
 
 /// What a commit will hold and what to tell afterwards.
@@ -312,6 +387,7 @@ struct Drawn {
     batch: Batch,
     effect: Effect,
     ended: i64,
+    events: i64,
     terminals: Vec<Terminal>,
 }
 
@@ -353,6 +429,7 @@ fn fate(
 impl Effect {
     fn note(&mut self, said: &Said, held: &Held, settings: &OutcomeSettings) {
         let Said::Answered { answer, .. } = said else { return };
+        self.asked = true;
         match answer.verdict {
             Verdict::Accepted => self.accepted += 1,
             Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,

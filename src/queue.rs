@@ -24,6 +24,8 @@ use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Expect, Key, StoreError};
 use crate::vendor::Badge;
 
+pub mod handover;
+
 /// One device a parcel goes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -129,7 +131,7 @@ fn key_of(parcel: &Parcel, due: UnixMs) -> Key {
 pub fn put(parcel: Parcel, message: Arc<Message>, due: UnixMs, batch: &mut Batch) -> Held {
     let row = Bytes::from(postcard::to_allocvec(&parcel).expect("a parcel is plain data"));
     let key = key_of(&parcel, due);
-    write(&key, &row, batch);
+    place(key.clone(), row.clone(), batch);
     Held { parcel, message, key, row, leased_until: due }
 }
 
@@ -144,14 +146,14 @@ pub fn move_to(held: &mut Held, due: UnixMs, batch: &mut Batch) {
     remove(held, batch);
     held.key = key_of(&held.parcel, due);
     held.leased_until = due;
-    write(&held.key, &held.row, batch);
+    place(held.key.clone(), held.row.clone(), batch);
 }
 
-/// Writes a row. When its old due time is also its new one, its key is the same: the removal of
-/// the old row, which would come last, must not take the new one away.
-fn write(key: &Key, row: &Bytes, batch: &mut Batch) {
-    batch.delete.retain(|removed| removed != key);
-    batch.put.push((key.clone(), row.clone()));
+/// Writes a row. A parcel may come to be due at the very time it was due before, under the same
+/// key then: the removal of its old row must not take the new one.
+fn place(key: Key, row: Bytes, batch: &mut Batch) {
+    batch.delete.retain(|deleted| *deleted != key);
+    batch.put.push((key, row));
 }
 
 /// Reads a parcel's row as the queue stores it.
@@ -263,19 +265,18 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_moved_to_where_it_was_stays() {
+    fn a_parcel_that_is_due_again_when_it_was_due_before_stays_in_the_queue() {
         let message = Arc::new(Message::parse_stored(&parcel().content).expect("content"));
         let mut held = put(parcel(), message.clone(), UnixMs(500), &mut Batch::default());
         let mut batch = Batch::default();
-        move_to(&mut held, UnixMs(500), &mut batch);
-        assert!(batch.delete.is_empty());
-        assert_eq!(batch.put, [(held.key.clone(), held.row.clone())]);
-        let mut batch = Batch::default();
         remove(&held, &mut batch);
-        let left = Parcel { attempts: 1, ..parcel() };
-        let again = put(left, message, UnixMs(500), &mut batch);
-        assert!(batch.delete.is_empty());
-        assert_eq!(batch.put, [(held.key, again.row)]);
+        let again = put(Parcel { attempts: 1, ..parcel() }, message, UnixMs(500), &mut batch);
+        assert_eq!((batch.put.len(), batch.delete.len()), (1, 0));
+        assert_eq!(batch.put[0], (again.key, again.row));
+        assert_eq!(batch.expect, [(held.key.clone(), Expect::Equals(held.row.clone()))]);
+        let mut batch = Batch::default();
+        move_to(&mut held, UnixMs(500), &mut batch);
+        assert_eq!((batch.put.len(), batch.delete.len()), (1, 0));
     }
 
     #[test]

@@ -265,6 +265,7 @@ impl Registry {
 
     /// Retires a token that its vendor called dead. Nothing happens when the device has another
     /// token by now, or registered this one after `since`. Answers whether it was retired.
+    /// `announce` may add rows to the commit that retires it; it may run more than once.
     ///
     /// # Errors
     /// The store's.
@@ -272,20 +273,21 @@ impl Registry {
         &self,
         app: AppId,
         owner: &Owner,
-        token: (CertId, &Token),
-        registered_at: UnixMs,
+        (cert_id, token, registered_at): (CertId, &Token, UnixMs),
         since: Option<UnixMs>,
         now: UnixMs,
+        announce: impl Fn(&mut Batch),
     ) -> Result<bool, StoreError> {
         self.accounts
-            .change(app, &owner.user, |account, _| {
+            .change(app, &owner.user, |account, batch| {
                 let Some(device) = account.device_mut(&owner.device_id) else { return Ok(false) };
-                let unchanged = (device.cert_id, &device.token) == token
+                let unchanged = (device.cert_id, &device.token) == (cert_id, token)
                     && device.registered_at == registered_at
                     && device.token_state == TokenState::Live;
                 let registered_since = since.is_some_and(|since| device.registered_at > since);
                 if unchanged && !registered_since {
                     device.token_state = TokenState::Dead { at: now };
+                    announce(batch);
                 }
                 Ok(unchanged && !registered_since)
             })
@@ -332,17 +334,24 @@ impl Registry {
         Ok(DevicePage { devices, cursor })
     }
 
-    /// A device's badge as the relay counts it; zero when nothing was reported or counted yet.
+    /// The badges of devices as the relay counts them, in the order asked; zero when nothing was
+    /// reported or counted yet.
     ///
     /// # Errors
     /// The store's.
-    pub async fn badge(
+    pub async fn badges(
         &self,
-        (app, user, device_id): (AppId, &UserId, &DeviceId),
-    ) -> Result<u32, StoreError> {
-        let partition = crate::account::partition_of(app, user);
-        let row = self.store.get(partition, &badge_key(app, user, device_id)).await?;
-        Ok(row.map_or(0, |row| counted(&row)))
+        app: AppId,
+        devices: &[(&UserId, &DeviceId)],
+    ) -> Result<Vec<u32>, StoreError> {
+        let keys: Vec<(Partition, Key)> = devices
+            .iter()
+            .map(|(user, device_id)| {
+                (crate::account::partition_of(app, user), badge_key(app, user, device_id))
+            })
+            .collect();
+        let rows = self.store.get_many(&keys).await?;
+        Ok(rows.iter().map(|row| row.as_ref().map_or(0, |row| counted(row))).collect())
     }
 }
 
@@ -424,7 +433,10 @@ fn enter(
         was_background: known.as_ref().is_some_and(|known| known.was_background),
         foreground_at: known.and_then(|known| known.foreground_at),
     };
-    batch.put.push((listing_key(app, device.cert_id, user, &device), Bytes::new()));
+    // A new token of the same device under the same certificate is listed under the same key.
+    let listed = listing_key(app, device.cert_id, user, &device);
+    batch.delete.retain(|deleted| *deleted != listed);
+    batch.put.push((listed, Bytes::new()));
     account.devices.push(device.clone());
     (device, released)
 }

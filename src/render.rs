@@ -13,7 +13,7 @@
 //!
 //! A value of the message beats the certificate's, which beats the vendor's default (Tencent
 //! Cloud Chat, product/269/133879). Which fields are for one vendor alone only that vendor knows:
-//! [`Vendor::own`](crate::vendor::Vendor::own).
+//! [`Vendor::own`].
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -7,7 +7,7 @@
 
 pub mod events;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -31,7 +31,8 @@ pub enum LogFormat {
 /// `info` (settings are checked before they come here).
 pub fn init_logging(format: LogFormat, level: &str) {
     let filter = EnvFilter::builder().parse(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let colours = io::stderr().is_terminal();
+    let builder = fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr);
     // Failing means that another call was first: its choice stays.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).try_init(),

@@ -22,6 +22,10 @@ pub fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
 /// # Errors
 /// As [`read`].
 pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
+    if !is_object(json) {
+        let message = "the body must be a JSON object";
+        return Err(ApiError::bad("json_malformed", "", message).without_field());
+    }
     let mut reader = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -33,8 +37,10 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         let named = missing_field(inner);
         let field = match (path.as_str(), named) {
             (".", Some(named)) => named,
-            // Some paths end with the name already, some do not.
-            (path, Some(named)) if path.rsplit('.').next() == Some(&named) => path.to_owned(),
+            // An unknown field is part of the path already, a missing one is not.
+            (path, Some(named)) if path == named || path.ends_with(&format!(".{named}")) => {
+                path.to_owned()
+            }
             (path, Some(named)) => format!("{path}.{named}"),
             (path, None) => path.to_owned(),
         };
@@ -50,6 +56,12 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
             .without_field()
     })?;
     Ok(value)
+}
+
+/// Whether JSON text can only be an object. A reader generated for a struct would take an array
+/// for its fields in order, which nobody means.
+pub fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// The field a serde error names in its text but not in its path.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
+use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::auth::{Admin, OfApp};
+use crate::api::auth::{Admin, OfApp, number};
 use crate::api::body::{self, Body};
 use crate::api::error::ApiError;
 use crate::credentials::{Certificate, Draft};
@@ -18,6 +20,7 @@ use crate::dispatch::verify::Verified;
 use crate::model::certificate::{CertificateStatus, Environment, Options};
 use crate::model::id::{AppId, CertId};
 use crate::model::time::{UnixMs, rfc3339};
+use crate::telemetry::events;
 use crate::vendor;
 
 /// A certificate as answered.
@@ -56,9 +59,12 @@ pub struct CertificateView {
     /// Last upload of a secret.
     #[serde(with = "rfc3339")]
     pub updated_at: UnixMs,
+    /// Where its vendor may post receipts: a secret of operator and vendor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_path: Option<String>,
 }
 
-fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
+fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
     let info = &certificate.info;
     CertificateView {
         app: info.app,
@@ -76,7 +82,14 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
         revision: info.revision,
         created_at: info.created_at,
         updated_at: info.updated_at,
+        receipt_path: api.receipts.path_of(certificate),
     }
+}
+
+/// As [`view`]; where receipts are posted is told to the operator alone.
+fn view_for(api: &Api, certificate: &Certificate, now: UnixMs, is_admin: bool) -> CertificateView {
+    let view = view(api, certificate, now);
+    CertificateView { receipt_path: view.receipt_path.filter(|_| is_admin), ..view }
 }
 
 /// Reads a certificate's number from a path.
@@ -84,8 +97,8 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
 /// # Errors
 /// 400.
 pub fn cert_id_of(text: &str) -> Result<CertId, ApiError> {
-    let number = text.parse().map(CertId);
-    number.map_err(|_| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
+    let number = number(text).map(CertId);
+    number.ok_or_else(|| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
 }
 
 fn find(api: &Api, app: AppId, cert_id: &str) -> Result<Arc<Certificate>, ApiError> {
@@ -102,9 +115,10 @@ pub async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
     let draft = read_draft(&api, request, None).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.create(app.app, draft, now).await?;
-    Ok((StatusCode::CREATED, Json(view(&certificate, now))))
+    Ok((StatusCode::CREATED, Json(view(&api, &certificate, now))))
 }
 
 /// `PUT …/certificates/{cert_id}`
@@ -117,9 +131,21 @@ pub async fn change(
 ) -> Result<Json<CertificateView>, ApiError> {
     let old = find(&api, app.app, &cert_id)?;
     let draft = read_draft(&api, request, Some(&old)).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
-    Ok(Json(view(&certificate, now)))
+    Ok(Json(view(&api, &certificate, now)))
+}
+
+/// A credential file names its app; it must not end up in another one by mistake.
+fn check_app(draft: &Draft, asked: AppId) -> Result<(), ApiError> {
+    match draft.app {
+        Some(named) if named != asked => {
+            let message = format!("the upload is for app {named}, the path names app {asked}");
+            Err(ApiError::bad("app_mismatch", "app", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads an upload: JSON, or a form with the file.
@@ -134,23 +160,21 @@ async fn read_draft(
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.starts_with("multipart/form-data"));
     if !is_form {
-        return body::read(axum::body::Bytes::from_request(request, api).await);
+        return body::read(Bytes::from_request(request, api).await);
     }
-    let form = Multipart::from_request(request, api).await.map_err(|_| bad_form())?;
+    let form = Multipart::from_request(request, api).await.map_err(|_| unreadable_form())?;
     draft_of_form(form, old.map(|old| old.info.vendor.as_str())).await
 }
 
-fn bad_form() -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "form_malformed", "the form cannot be read")
-}
+type Parts = (BTreeMap<String, String>, Option<(String, Bytes)>);
 
-async fn draft_of_form(mut form: Multipart, vendor: Option<&str>) -> Result<Draft, ApiError> {
-    let mut fields = BTreeMap::new();
-    let mut file = None;
-    while let Some(field) = form.next_field().await.map_err(|_| bad_form())? {
+/// The text fields of a form, and its file.
+async fn parts_of_form(mut form: Multipart) -> Result<Parts, ApiError> {
+    let (mut fields, mut file) = (BTreeMap::new(), None);
+    while let Some(field) = form.next_field().await.map_err(|error| bad_form(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
         let file_name = field.file_name().map(str::to_owned);
-        let bytes = field.bytes().await.map_err(|_| bad_form())?;
+        let bytes = field.bytes().await.map_err(|error| bad_form(&error))?;
         match file_name {
             Some(file_name) => file = Some((file_name, bytes)),
             None => {
@@ -160,6 +184,23 @@ async fn draft_of_form(mut form: Multipart, vendor: Option<&str>) -> Result<Draf
             }
         }
     }
+    Ok((fields, file))
+}
+
+fn bad_form(error: &MultipartError) -> ApiError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::body_too_large();
+    }
+    unreadable_form()
+}
+
+fn unreadable_form() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "form_malformed", "the form cannot be read")
+}
+
+async fn draft_of_form(form: Multipart, vendor: Option<&str>) -> Result<Draft, ApiError> {
+    let (mut fields, file) = parts_of_form(form).await?;
+    let is_known = vendor.is_some();
     let mut draft = Draft {
         vendor: fields.remove("vendor").or_else(|| vendor.map(str::to_owned)),
         name: fields.remove("name"),
@@ -173,15 +214,24 @@ async fn draft_of_form(mut form: Multipart, vendor: Option<&str>) -> Result<Draf
         draft.cert_id = Some(cert_id_of(&text)?);
     }
     if let Some(text) = fields.remove("enabled") {
-        draft.enabled = Some(of_field("enabled", json!(text == "true"))?);
+        let enabled = text.parse().map_err(|_| {
+            ApiError::bad("field_malformed", "enabled", "enabled must be true or false")
+        })?;
+        draft.enabled = Some(enabled);
     }
     if let Some(text) = fields.remove("options") {
         let options: Value = serde_json::from_str(&text)
             .map_err(|_| ApiError::bad("field_malformed", "options", "options must be JSON"))?;
         draft.options = Some(of_field("options", options)?);
     }
-    let (file_name, bytes) =
-        file.ok_or_else(|| ApiError::bad("missing_field", "file", "the form has no file"))?;
+    let Some((file_name, bytes)) = file else {
+        // What is there already may be changed without its secret; anything else in the form
+        // would be a part of one.
+        return match fields.keys().next() {
+            None if is_known => Ok(draft),
+            _ => Err(ApiError::bad("missing_field", "file", "the form has no file")),
+        };
+    };
     let vendor = draft.vendor.as_deref().and_then(vendor::named).ok_or_else(|| {
         ApiError::bad("vendor_unknown", "vendor", "the form names no known vendor")
     })?;
@@ -200,14 +250,14 @@ fn of_field<T: serde::de::DeserializeOwned>(field: &str, value: Value) -> Result
 /// `GET …/certificates`
 pub async fn list(
     State(api): State<Arc<Api>>,
-    OfApp { app, .. }: OfApp,
+    OfApp { app, is_admin }: OfApp,
 ) -> Result<Json<Value>, ApiError> {
     let now = api.clock.now();
     let certificates: Vec<_> = api
         .credentials
         .list(Some(app.app))
         .iter()
-        .map(|certificate| view(certificate, now))
+        .map(|certificate| view_for(&api, certificate, now, is_admin))
         .collect();
     Ok(Json(json!({ "certificates": certificates })))
 }
@@ -215,10 +265,11 @@ pub async fn list(
 /// `GET …/certificates/{cert_id}`
 pub async fn show(
     State(api): State<Arc<Api>>,
-    OfApp { app, .. }: OfApp,
+    OfApp { app, is_admin }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(view(&*find(&api, app.app, &cert_id)?, api.clock.now())))
+    let certificate = find(&api, app.app, &cert_id)?;
+    Ok(Json(view_for(&api, &certificate, api.clock.now(), is_admin)))
 }
 
 /// `DELETE …/certificates/{cert_id}`
@@ -245,7 +296,10 @@ pub async fn verify(
     let verified = api.dispatch.verify(&certificate).await;
     if verified.ok && certificate.info.broken.is_some() {
         let info = &certificate.info;
-        api.credentials.mark_broken(info.cert_id, info.revision, None).await?;
+        if api.credentials.mark_broken(info.cert_id, info.revision, None).await? {
+            let vendor = certificate.vendor.profile().name;
+            events::certificate_mended(info.cert_id.0, vendor);
+        }
     }
     Ok(Json(verified))
 }

@@ -83,6 +83,12 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
+    /// A body over the limit: 413.
+    pub fn body_too_large() -> Self {
+        let message = "the body is larger than http.body_bytes_max";
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    }
+
     /// Not now: 503 with `Retry-After`.
     pub fn unavailable(code: &str, message: impl Into<String>) -> Self {
         let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
@@ -191,8 +197,7 @@ impl From<Invalid> for ApiError {
 impl From<BytesRejection> for ApiError {
     fn from(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let message = "the body is larger than http.body_bytes_max";
-            return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
+            return ApiError::body_too_large();
         }
         ApiError::new(StatusCode::BAD_REQUEST, "body_unreadable", "the body cannot be read")
     }

@@ -13,10 +13,12 @@ use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::api::auth::OfApp;
-use crate::api::body::Body;
+use crate::api::body::{Body, is_object};
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
 use crate::ingest::{MESSAGES_MAX, Taken};
+use crate::model::app::App;
 use crate::model::id::{CertId, MessageId};
 use crate::model::message::Invalid;
 use crate::recall;
@@ -67,28 +69,39 @@ struct Posted<'a> {
 /// `POST …/messages`: one message, or `{"messages": […]}`.
 pub async fn take(
     State(api): State<Arc<Api>>,
-    OfApp { app, .. }: OfApp,
+    caller: Result<OfApp, ApiError>,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let OfApp { app, .. } = caller.inspect_err(|error| {
+        if error.code == RATE_LIMITED {
+            events::messages_turned_away(TurnedAway::RateLimited, 1);
+        }
+    })?;
     if api.is_draining() {
         events::messages_turned_away(TurnedAway::Draining, 1);
         return Err(ApiError::unavailable("draining", "the relay is stopping"));
     }
-    api.limits.may_ask(app.app).inspect_err(|_| {
-        events::messages_turned_away(TurnedAway::RateLimited, 1);
-    })?;
     let body = body?;
-    let batch = match serde_json::from_slice::<Posted<'_>>(&body) {
-        Ok(Posted { messages: Some(messages) }) => Some(read_batch(messages)?),
+    // A caller who goes away, or whose time is over, must not leave a message half taken: it is
+    // committed, counted and handed on by a task of its own.
+    let taking = tokio::spawn(async move { take_body(&api, &app, &body).await });
+    taking.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", LOST))?
+}
+
+const LOST: &str = "the relay failed while it took this, post it again";
+
+async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiError> {
+    let batch = match serde_json::from_slice::<Posted<'_>>(body) {
+        Ok(Posted { messages: Some(messages) }) if is_object(body) => Some(read_batch(messages)?),
         // Anything else is read as one message, whose reader names the mistake.
         Ok(_) | Err(_) => None,
     };
     let taken = match &batch {
         Some(batch) => {
             let messages: Vec<&[u8]> = batch.iter().map(|raw| raw.get().as_bytes()).collect();
-            api.ingest.take(&app, &messages).await
+            api.ingest.take(app, &messages).await
         }
-        None => api.ingest.take(&app, &[body.as_ref()]).await,
+        None => api.ingest.take(app, &[body]).await,
     };
     let taken = taken.inspect_err(|error| {
         let cause = match error {

@@ -5,7 +5,7 @@
 //! `.p12`, a service account). The certificate is found again by its app and name, so a changed
 //! file rotates it under the same number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,9 +59,21 @@ pub async fn read(api: &Arc<Api>, dir: &Path) -> usize {
         }
     };
     paths.sort();
+    let described: Vec<_> =
+        paths.into_iter().take(FILES_MAX).map(|path| (describe(&path), path)).collect();
+    // A service account is a JSON file too: one that a description names is none itself.
+    let named: HashSet<PathBuf> =
+        described.iter().filter_map(|(read, _)| read.as_ref().ok()?.file.clone()).collect();
     let mut changed = 0;
-    for path in paths.into_iter().take(FILES_MAX) {
-        match take(api, &path).await {
+    for (read, path) in described {
+        if path.file_name().is_some_and(|name| named.contains(Path::new(name))) {
+            continue;
+        }
+        let taken = match read {
+            Ok(description) => take(api, &path, description).await,
+            Err(error) => Err(error),
+        };
+        match taken {
             Ok(Some(cert_id)) => {
                 changed += 1;
                 tracing::info!(%cert_id, file = %path.display(), "certificate loaded");
@@ -87,15 +99,20 @@ fn descriptions(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-async fn take(api: &Arc<Api>, path: &Path) -> anyhow::Result<Option<CertId>> {
+fn describe(path: &Path) -> anyhow::Result<Description> {
     let text = String::from_utf8(read_small(path)?).context("the file is not UTF-8")?;
-    let description: Description = if path.extension().is_some_and(|ext| ext == "toml") {
-        Figment::from(Toml::string(&text))
-            .extract()
-            .context("the file does not describe a certificate")?
-    } else {
-        serde_json::from_str(&text).context("the file does not describe a certificate")?
-    };
+    let wrong = "the file does not describe a certificate";
+    if path.extension().is_some_and(|ext| ext == "toml") {
+        return Figment::from(Toml::string(&text)).extract().context(wrong);
+    }
+    serde_json::from_str(&text).context(wrong)
+}
+
+async fn take(
+    api: &Arc<Api>,
+    path: &Path,
+    description: Description,
+) -> anyhow::Result<Option<CertId>> {
     let credential = credential(&description, path)?;
     if api.apps.get(description.app).is_none() {
         bail!("there is no app {}: create it first", description.app);
@@ -107,6 +124,7 @@ async fn take(api: &Arc<Api>, path: &Path) -> anyhow::Result<Option<CertId>> {
         .into_iter()
         .find(|known| known.info.name == description.name);
     let mut draft = Draft {
+        app: Some(description.app),
         vendor: Some(description.vendor),
         name: Some(description.name),
         environment: Some(description.environment),

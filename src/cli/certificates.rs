@@ -69,7 +69,8 @@ fn certificate_path(app: &AppFlag, cert_id: u32, more: &[&str]) -> String {
 /// Where a credential comes from.
 #[derive(Args)]
 pub struct CredentialFlags {
-    /// The vendor's file: .p8, .p12, service account …; or the credential object as JSON
+    /// The vendor's file: .p8, .p12, service account …; or as JSON the credential object, or a
+    /// whole upload such as `offpush sim --out` writes
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// A field of the credential, such as key_id=ABC; @FILE as value reads a file
@@ -83,15 +84,19 @@ pub struct Upload {
     /// Which app.
     #[command(flatten)]
     pub app: AppFlag,
-    /// The vendor, by its name in the API.
-    #[arg(long, help = format!("The vendor: {}", known_vendors()))]
-    pub vendor: String,
+    /// The vendor, by its name in the API; a file that holds a whole upload names it itself.
+    #[arg(
+        long,
+        help = format!("The vendor: {}", known_vendors()),
+        required_unless_present = "file"
+    )]
+    pub vendor: Option<String>,
     /// A name, for people
     #[arg(long)]
     pub name: Option<String>,
-    /// Which of the vendor's worlds
-    #[arg(long, value_enum, default_value_t)]
-    pub environment: World,
+    /// Which of the vendor's worlds [default: production]
+    #[arg(long, value_enum)]
+    pub environment: Option<World>,
     /// The certificate ID to take; without it the next free one
     #[arg(long, value_name = "ID")]
     pub cert_id: Option<u32>,
@@ -104,10 +109,9 @@ pub struct Upload {
 }
 
 /// The environments as flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum World {
     /// Store and TestFlight builds
-    #[default]
     Production,
     /// Development builds, where the vendor has a world for them
     Sandbox,
@@ -203,24 +207,31 @@ impl CertCommand {
     }
 }
 
-/// The answer of a check; the process fails when the vendor did not accept, so scripts can tell.
+/// The answer of a check; the process fails when the certificate does not work, so scripts can
+/// tell. A probe may be answered "no such token", which proves a certificate: `ok` decides.
 fn judged(answer: &Value, format: Format) -> Answer {
-    let verdict = answer["verdict"].as_str();
-    let failed = verdict.is_some_and(|verdict| verdict != "accepted");
+    let failed = answer["ok"] == false;
     Answer { failed, ..Answer::record(answer, format) }
 }
 
 impl Upload {
     fn body(&self) -> anyhow::Result<Value> {
-        let environment = match self.environment {
-            World::Production => "production",
-            World::Sandbox => "sandbox",
+        let mut body = match self.credential.whole_upload() {
+            Some(upload) => upload,
+            None => {
+                let vendor = self.vendor.as_deref().context("--vendor is needed with this file")?;
+                json!({ "credential": self.credential.credential(vendor)? })
+            }
         };
-        let mut body = json!({
-            "vendor": self.vendor,
-            "environment": environment,
-            "credential": self.credential.credential(&self.vendor)?,
-        });
+        if let Some(vendor) = &self.vendor {
+            body["vendor"] = json!(vendor);
+        }
+        if let Some(environment) = self.environment {
+            body["environment"] = json!(match environment {
+                World::Production => "production",
+                World::Sandbox => "sandbox",
+            });
+        }
         if let Some(name) = &self.name {
             body["name"] = json!(name);
         }
@@ -236,6 +247,13 @@ impl Upload {
 }
 
 impl CredentialFlags {
+    /// The file's content when it is the body of an upload: an object with a `credential`.
+    fn whole_upload(&self) -> Option<Value> {
+        let bytes = fs::read(self.file.as_ref()?).ok()?;
+        let object: Value = serde_json::from_slice(&bytes).ok()?;
+        object["credential"].is_object().then_some(object)
+    }
+
     /// The `credential` object of the API, for this vendor.
     fn credential(&self, vendor: &str) -> anyhow::Result<Value> {
         let mut fields = BTreeMap::new();
@@ -247,7 +265,14 @@ impl CredentialFlags {
             return Ok(json!(fields));
         };
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let object: Option<Map<String, Value>> = serde_json::from_slice(&bytes).ok();
+        let mut object: Option<Map<String, Value>> = serde_json::from_slice(&bytes).ok();
+        // Of a whole upload only the credential counts here.
+        if let Some(Value::Object(mut inner)) =
+            object.as_mut().and_then(|object| object.remove("credential"))
+        {
+            inner.extend(fields.into_iter().map(|(name, value)| (name, json!(value))));
+            return Ok(Value::Object(inner));
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let read =
             vendor::named(vendor).map(|vendor| vendor.credential_from_file(&name, &bytes, &fields));
@@ -330,6 +355,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_whole_upload_needs_no_more_and_flags_beat_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("oppo.json");
+        let whole = json!({"app": 1, "vendor": "oppo", "name": "oppo", "environment": "production",
+            "credential": {"type": "master_secret"}, "options": {"channel_id": "c"}});
+        fs::write(&file, whole.to_string()).expect("written");
+        let mut upload = Upload {
+            app: AppFlag { app: 1 },
+            vendor: None,
+            name: None,
+            environment: None,
+            cert_id: None,
+            credential: flags(Some(file.clone()), &[]),
+            option: vec![],
+        };
+        assert_eq!(upload.body().expect("a body"), whole);
+        upload.name = Some("other".to_owned());
+        assert_eq!(upload.body().expect("a body")["name"], "other");
+        let inner =
+            flags(Some(file), &[("app_key", "k")]).credential("oppo").expect("a credential");
+        assert_eq!(inner, json!({"type": "master_secret", "app_key": "k"}));
+    }
+
+    #[test]
     fn a_file_of_an_unknown_vendor_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("key.p8");
@@ -347,8 +396,12 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_that_is_not_accepted_fails_the_process() {
-        assert!(judged(&json!({"verdict": "token_dead"}), Format::Table).failed);
-        assert!(!judged(&json!({"verdict": "accepted"}), Format::Table).failed);
+    fn a_certificate_that_does_not_work_fails_the_process() {
+        let judge = |ok: bool, verdict: &str| {
+            judged(&json!({ "ok": ok, "verdict": verdict }), Format::Table).failed
+        };
+        assert!(judge(false, "auth_rejected"));
+        assert!(!judge(true, "accepted"));
+        assert!(!judge(true, "token_dead"));
     }
 }

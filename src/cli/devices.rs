@@ -12,13 +12,11 @@ const COLUMNS: &[&str] = &[
     "cert_id",
     "vendor",
     "platform",
-    "brand",
     "token_hash",
     "token_state",
     "state",
     "unread",
     "locale",
-    "time_zone",
     "seen_at",
 ];
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::apps::AppFlag;
 use crate::cli::client::{Client, path_with};
-use crate::cli::output::{Answer, Format, cell};
+use crate::cli::output::{Answer, Format, cell, folded};
 
 /// `offpush explain`.
 #[derive(Args)]
@@ -48,6 +48,9 @@ pub struct Explain {
     /// Search: not before this time (RFC 3339)
     #[arg(long, conflicts_with = "message_id", value_name = "TIME")]
     pub since: Option<String>,
+    /// Show every rule that was asked and what it saw, also those that passed
+    #[arg(long)]
+    pub steps: bool,
 }
 
 impl Explain {
@@ -57,7 +60,7 @@ impl Explain {
     /// When the server refuses.
     pub async fn run(self, client: &Client, format: Format) -> anyhow::Result<Answer> {
         let answer = client.get(&self.path()).await?;
-        Ok(Answer::of(&answer, format, render))
+        Ok(Answer::of(&answer, format, |answer| render(answer, self.steps)))
     }
 
     fn path(&self) -> String {
@@ -87,24 +90,26 @@ impl Explain {
     }
 }
 
-/// Tells one explained message, or each of several.
-pub fn render(answer: &Value) -> String {
+/// Tells one explained message, or each of several; with every step, or only those that refused.
+pub fn render(answer: &Value, steps: bool) -> String {
     let several = answer.as_array().or_else(|| answer["messages"].as_array());
     match several.map(Vec::as_slice) {
         Some([]) => "no message found".to_owned(),
         Some(messages) => {
-            let mut told: Vec<String> = messages.iter().map(message).collect();
+            let mut told: Vec<String> = messages.iter().map(|one| message(one, steps)).collect();
             let more = filled(&answer["cursor"]);
             told.extend(more.map(|cursor| format!("there may be more: --cursor {cursor}")));
             told.join("\n\n")
         }
-        None => message(answer),
+        None => message(answer, steps),
     }
 }
 
 /// Fields told in a fixed place; all others follow as they are, so that nothing is hidden.
-const MESSAGE_FIELDS: &[&str] = &["message_id", "accepted_at", "from", "kind", "deliveries"];
+const MESSAGE_FIELDS: &[&str] =
+    &["message_id", "accepted_at", "from", "kind", "unknown_fields", "deliveries"];
 const DELIVERY_FIELDS: &[&str] = &[
+    "delivery",
     "user",
     "device_id",
     "cert_id",
@@ -118,7 +123,7 @@ const DELIVERY_FIELDS: &[&str] = &[
     "attempts",
 ];
 
-fn message(answer: &Value) -> String {
+fn message(answer: &Value, steps: bool) -> String {
     let mut text = String::new();
     let mut head = vec!["message".to_owned()];
     head.extend(labelled("", &answer["message_id"]));
@@ -128,18 +133,21 @@ fn message(answer: &Value) -> String {
     let head = [Some(head.join(" ")), accepted].into_iter().flatten();
     line(&mut text, 0, &head.collect::<Vec<_>>().join(", "));
     others(&mut text, 1, answer, MESSAGE_FIELDS);
+    if answer["unknown_fields"].as_u64().is_some_and(|count| count > 0) {
+        line(&mut text, 1, &format!("unknown_fields: {}", answer["unknown_fields"]));
+    }
     let deliveries = answer["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {
         line(&mut text, 1, "no deliveries");
     }
     for one in deliveries {
         text.push('\n');
-        delivery(&mut text, one);
+        delivery(&mut text, one, steps);
     }
     text.trim_end().to_owned()
 }
 
-fn delivery(text: &mut String, one: &Value) {
+fn delivery(text: &mut String, one: &Value, steps: bool) {
     let who: Vec<String> =
         [&one["user"], &one["device_id"]].into_iter().filter_map(filled).collect();
     let through: Vec<String> = [
@@ -166,8 +174,17 @@ fn delivery(text: &mut String, one: &Value) {
         line(text, 1, &advice);
     }
     others(text, 1, one, DELIVERY_FIELDS);
-    list(text, "steps", &one["steps"], step);
-    list(text, "attempts", &one["attempts"], attempt);
+    let all = one["steps"].as_array().map_or(&[][..], Vec::as_slice);
+    let passed = |step: &&Value| step["outcome"] == "pass";
+    let told: Vec<&Value> = all.iter().filter(|step| steps || !passed(step)).collect();
+    list(text, "steps", &told, step);
+    let quiet: Vec<String> =
+        all.iter().filter(passed).filter_map(|step| filled(&step["rule"])).collect();
+    if !steps && !quiet.is_empty() {
+        line(text, 1, &format!("passed: {}", quiet.join(", ")));
+    }
+    let attempts = one["attempts"].as_array().map_or(&[][..], Vec::as_slice);
+    list(text, "attempts", &attempts.iter().collect::<Vec<_>>(), attempt);
 }
 
 /// `12:00:00.001Z  do_not_disturb  suppress  window=22:00 zone=Asia/Seoul`.
@@ -195,8 +212,7 @@ fn attempt(attempt: &Value) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
-fn list(text: &mut String, name: &str, items: &Value, one: fn(&Value) -> String) {
-    let items = items.as_array().map_or(&[][..], Vec::as_slice);
+fn list(text: &mut String, name: &str, items: &[&Value], one: fn(&Value) -> String) {
     if !items.is_empty() {
         line(text, 1, name);
         for item in items {
@@ -219,7 +235,8 @@ fn others(text: &mut String, depth: usize, value: &Value, told: &[&str]) {
 
 fn line(text: &mut String, depth: usize, words: &str) {
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{:indent$}{words}", "", indent = depth * 2);
+    let indent = depth * 2;
+    let _ = writeln!(text, "{}", folded(&" ".repeat(indent), words, indent + 4));
 }
 
 fn filled(value: &Value) -> Option<String> {
@@ -265,31 +282,34 @@ joon / pixel (fcm, certificate 7, token #9f31c2)
   suppressed: do_not_disturb, may ring again 2026-11-22T21:00:00Z
   advice: wait until the window ends
   steps
-    2026-11-22T12:00:00.001Z  self  pass
     2026-11-22T12:00:00.001Z  do_not_disturb  suppress  zone=Asia/Seoul
+  passed: self
 
 joon / ipad (apns, certificate 3, token #17aa00)
   pushed
   receipts: reached
   attempts
     2026-11-22T12:00:00.010Z  accepted  200 in 12 ms";
-        assert_eq!(render(&answer), expected);
+        assert_eq!(render(&answer, false), expected);
+        let whole = render(&answer, true);
+        assert!(whole.contains("12:00:00.001Z  self  pass"), "{whole}");
+        assert!(!whole.contains("passed:"), "{whole}");
     }
 
     #[test]
     fn a_receiver_without_a_device_has_no_vendor() {
         let answer = json!({"message_id": "01KA", "deliveries": [
             {"user": "sora", "state": "suppressed", "reason": "no_device"}]});
-        assert_eq!(render(&answer), "message 01KA\n\nsora\n  suppressed: no_device");
+        assert_eq!(render(&answer, false), "message 01KA\n\nsora\n  suppressed: no_device");
     }
 
     #[test]
     fn a_search_tells_every_message_it_found() {
-        assert_eq!(render(&json!({"messages": []})), "no message found");
+        assert_eq!(render(&json!({"messages": []}), false), "no message found");
         let two = json!({"messages": [{"message_id": "A"}, {"message_id": "B"}]});
-        assert_eq!(render(&two), "message A\n  no deliveries\n\nmessage B\n  no deliveries");
+        assert_eq!(render(&two, false), "message A\n  no deliveries\n\nmessage B\n  no deliveries");
         let page = json!({"messages": [{"message_id": "A"}], "cursor": "A"});
         let expected = "message A\n  no deliveries\n\nthere may be more: --cursor A";
-        assert_eq!(render(&page), expected);
+        assert_eq!(render(&page, false), expected);
     }
 }

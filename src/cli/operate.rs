@@ -7,29 +7,18 @@ use crate::cli::apps::AppFlag;
 use crate::cli::client::{Client, path, path_with};
 use crate::cli::output::{Answer, Format, cell, rows, table};
 
-const LANE_COLUMNS: &[&str] = &[
-    "cert_id",
-    "app",
-    "vendor",
-    "state",
-    "paused",
-    "breaker",
-    "queued",
-    "in_flight",
-    "in_flight_max",
-    "rate",
-    "last_error",
-];
+const LANE_COLUMNS: &[&str] =
+    &["cert_id", "vendor", "condition", "waiting", "in_flight", "resumes_in_s"];
 const DEAD_LETTER_COLUMNS: &[&str] = &[
     "message_id",
     "user",
     "device_id",
     "cert_id",
-    "vendor",
-    "attempts",
+    "verdict",
+    "status",
     "code",
     "vendor_says",
-    "at",
+    "given_up_at",
 ];
 
 /// `offpush queue`.
@@ -68,7 +57,7 @@ impl Ledger {
 }
 
 /// Accepted, in flight, and each terminal state with its reasons below it.
-fn render_ledger(ledger: &Value) -> String {
+pub fn render_ledger(ledger: &Value) -> String {
     let mut lines = vec![("accepted".to_owned(), cell(&ledger["accepted"]))];
     lines.push(("in_flight".to_owned(), cell(&ledger["in_flight"])));
     let none = Map::new();
@@ -81,6 +70,9 @@ fn render_ledger(ledger: &Value) -> String {
             }
             None => lines.push((state.clone(), cell(count))),
         }
+    }
+    if ledger["duplicates"].is_number() {
+        lines.push(("duplicates (not accepted)".to_owned(), cell(&ledger["duplicates"])));
     }
     let balanced = match ledger["balanced"].as_bool() {
         Some(true) => "yes",

@@ -18,6 +18,9 @@ pub enum Format {
     Json,
 }
 
+/// Width of text for people, in columns.
+pub const COLUMNS: usize = 100;
+
 /// What a command has to say on standard output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -47,9 +50,13 @@ impl Answer {
         Answer::of(value, format, |value| table(&rows(value), columns))
     }
 
-    /// One line per field, or the JSON as it is.
+    /// One line per field, or the JSON as it is; `done` when the answer is empty.
     pub fn record(value: &Value, format: Format) -> Answer {
-        Answer::of(value, format, record)
+        let readable = |value: &Value| match value {
+            Value::Null => "done".to_owned(),
+            other => record(other),
+        };
+        Answer::of(value, format, readable)
     }
 }
 
@@ -102,7 +109,30 @@ pub fn record(value: &Value) -> String {
     lines.join("\n")
 }
 
-/// One value on one line. Control characters, which could drive a terminal, become spaces.
+/// Words after a beginning; when the line is full they go on in the column `indent`. Words wider
+/// than a line stay whole, and so do runs of spaces within a line.
+pub fn folded(beginning: &str, words: &str, indent: usize) -> String {
+    let mut text = beginning.to_owned();
+    let mut column = beginning.chars().count();
+    for (index, word) in words.split(' ').enumerate() {
+        let width = word.chars().count();
+        if index > 0 && column + 1 + width > COLUMNS {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if index > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text
+}
+
+/// One value on one line; fields without a value are left out. Control characters, which
+/// could drive a terminal, become spaces.
 pub fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
@@ -110,7 +140,11 @@ pub fn cell(value: &Value) -> String {
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => fields
             .iter()
-            .map(|(name, value)| format!("{name}={}", cell(value)))
+            .filter_map(|(name, value)| match (cell(value), value) {
+                (text, _) if text.is_empty() => None,
+                (text, Value::Object(_)) => Some(format!("{name}={{{text}}}")),
+                (text, _) => Some(format!("{name}={text}")),
+            })
             .collect::<Vec<_>>()
             .join(" "),
         other => other.to_string(),
@@ -158,6 +192,23 @@ ipad-of-joon  12";
     fn a_record_aligns_its_fields_and_leaves_out_empty_ones() {
         let text = record(&json!({"id": 3, "name": "x", "status": null, "nested": {"k": true}}));
         assert_eq!(text, "id      3\nname    x\nnested  k=true");
+    }
+
+    #[test]
+    fn no_folded_line_is_wider_than_the_terminal_and_no_word_is_lost() {
+        let words = "a sentence of advice that goes on and on, ".repeat(9);
+        let text = folded("  advice: ", words.trim_end(), 4);
+        assert!(text.lines().count() > 3);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        let together: Vec<&str> = text.split_whitespace().skip(1).collect();
+        assert_eq!(together, words.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(folded("  ", "joon/ipad   apns", 4), "  joon/ipad   apns");
+    }
+
+    #[test]
+    fn nested_fields_stand_in_braces_and_empty_ones_nowhere() {
+        let value = json!({"action": {"type": "open_app"}, "sound": null, "level": 2});
+        assert_eq!(cell(&value), "action={type=open_app} level=2");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct ReceiveOption {
     /// Whose.
     #[command(flatten)]
     pub user: UserFlags,
-    /// c2c:<peer> or group:<id>
+    /// c2c:PEER or group:ID
     pub conversation: String,
     /// 0 ring, 1 receive nothing, 2 do not ring, 3 ring for mentions, 4 receive only mentions;
     /// without it the option is shown
@@ -91,7 +91,11 @@ impl SetPreferences {
         } else {
             current["do_not_disturb"].clone()
         };
-        let mut body = json!({});
+        // A PUT replaces everything: what has no flag here must be sent back as it was.
+        let kept = current.as_object().into_iter().flatten();
+        let kept = kept.filter(|(_, value)| !value.is_null());
+        let mut body =
+            Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect());
         if !enabled.is_null() {
             body["push_enabled"] = enabled;
         }
@@ -153,11 +157,13 @@ mod tests {
     fn what_no_flag_names_stays() {
         let user = UserFlags { app: crate::cli::apps::AppFlag { app: 1 }, user: "u".to_owned() };
         let set = SetPreferences { user, push_enabled: Some(false), daily: vec![], no_dnd: false };
-        let current = json!({"push_enabled": true, "do_not_disturb": [{"once": {}}]});
-        let expected = json!({"push_enabled": false, "do_not_disturb": [{"once": {}}]});
+        let current = json!({"push_enabled": true, "do_not_disturb": [{"once": {}}],
+            "c2c_sound": "ding.caf", "group_sound": null});
+        let expected = json!({"push_enabled": false, "do_not_disturb": [{"once": {}}],
+            "c2c_sound": "ding.caf"});
         assert_eq!(set.changed(&current), expected);
         let cleared = SetPreferences { push_enabled: None, no_dnd: true, ..set };
-        let expected = json!({"push_enabled": true, "do_not_disturb": []});
+        let expected = json!({"push_enabled": true, "do_not_disturb": [], "c2c_sound": "ding.caf"});
         assert_eq!(cleared.changed(&current), expected);
     }
 }

@@ -72,7 +72,7 @@ impl Send {
         let app = self.app.segment();
         if self.dry_run {
             let answer = client.post(&path(&["v1", "apps", &app, "explain"]), &body).await?;
-            return Ok(Answer::of(&answer, format, explain::render));
+            return Ok(Answer::of(&answer, format, |answer| explain::render(answer, false)));
         }
         let answer = client.post(&path(&["v1", "apps", &app, "messages"]), &body).await?;
         Ok(sent(&answer, format))

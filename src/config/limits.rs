@@ -40,7 +40,7 @@ impl Default for Queue {
             rows_max: 2_000_000,
             bytes_max: 4 * 1_024 * 1_024 * 1_024,
             lease_s: 60,
-            parcels_in_memory: 2_048,
+            parcels_in_memory: 8_192,
         }
     }
 }

@@ -27,6 +27,9 @@ const AGING: u64 = 8;
 /// Longest time a lane waits before it looks for what expired.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many times the deliveries at the vendor may be taken and not yet written down.
+const UNSETTLED_FACTOR: usize = 4;
+
 /// Parcels started in one go, before the lane looks around again.
 const TOGETHER_MAX: usize = 256;
 
@@ -43,7 +46,10 @@ struct Pace {
     breaker: Breaker,
     slow_until: Option<Instant>,
     paused: bool,
+    /// Deliveries at the vendor.
     in_flight: usize,
+    /// Deliveries taken and not yet written down, those at the vendor included.
+    unsettled: usize,
     suspects: usize,
     failed_handshakes: u32,
 }
@@ -92,6 +98,7 @@ impl Lane {
                 slow_until: None,
                 paused: false,
                 in_flight: 0,
+                unsettled: 0,
                 suspects: 0,
                 failed_handshakes: 0,
             }),
@@ -127,21 +134,10 @@ impl Lane {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a parcel from ingest to be sent; gives it back when there is no room. One that the
-    /// sweep claimed meanwhile is dropped: its row is another now.
+    /// Takes a parcel to be sent; gives it back when there is no room.
     pub fn push(&self, held: Held) -> Option<Held> {
-        if self.waiting().held.contains(&held.id()) {
-            return None;
-        }
-        self.push_claimed(held)
-    }
-
-    /// Takes a parcel that was claimed after [`Lane::keeps`] said no; gives it back when there is
-    /// no room.
-    pub fn push_claimed(&self, held: Held) -> Option<Held> {
         let mut waiting = self.waiting();
         if waiting.ready.iter().map(VecDeque::len).sum::<usize>() >= self.parcels_max {
-            waiting.held.remove(&held.id());
             self.behind.store(true, Ordering::Relaxed);
             return Some(held);
         }
@@ -158,19 +154,22 @@ impl Lane {
         self.parcels_max.saturating_sub(waiting.ready.iter().map(VecDeque::len).sum())
     }
 
-    /// Whether this parcel is at the vendor. If not, it is from now on the caller's to claim, until
-    /// [`Lane::push_claimed`] or [`Lane::release`]: one that waits here is dropped, and one that is
-    /// still on its way from ingest will be.
+    /// Whether this lane has this parcel. A waiting one whose lease ended is dropped, so that its
+    /// row can be claimed again; one at the vendor is kept.
     pub fn keeps(&self, id: ParcelId) -> bool {
         let mut waiting = self.waiting();
-        if waiting.held.insert(id) {
+        if !waiting.held.contains(&id) {
             return false;
         }
         let before: usize = waiting.ready.iter().map(VecDeque::len).sum();
         for ready in &mut waiting.ready {
             ready.retain(|held| held.id() != id);
         }
-        waiting.ready.iter().map(VecDeque::len).sum::<usize>() == before
+        let dropped = waiting.ready.iter().map(VecDeque::len).sum::<usize>() < before;
+        if dropped {
+            waiting.held.remove(&id);
+        }
+        !dropped
     }
 
     /// A parcel is settled: its row may be claimed by whoever finds it.
@@ -200,9 +199,10 @@ impl Lane {
             taken = waiting.take_expired(now);
         } else {
             let most = if passage == Passage::Probe { 1 } else { TOGETHER_MAX };
-            while taken.len() < most && pace.in_flight < self.in_flight_max {
+            while taken.len() < most && self.has_room(&pace) {
                 let Some(held) = waiting.next() else { break };
                 pace.in_flight += held.parcel.deliveries.len();
+                pace.unsettled += held.parcel.deliveries.len();
                 taken.push(held);
             }
             if passage == Passage::Probe && !taken.is_empty() {
@@ -213,15 +213,35 @@ impl Lane {
             }
             return taken;
         }
-        pace.in_flight += taken.iter().map(|held| held.parcel.deliveries.len()).sum::<usize>();
+        let expired = taken.iter().map(|held| held.parcel.deliveries.len()).sum::<usize>();
+        pace.in_flight += expired;
+        pace.unsettled += expired;
         taken
     }
 
+    /// Writing an answer down takes as long as a commit; the vendor is not kept waiting for it,
+    /// but what is not written down yet has its own limit.
+    fn has_room(&self, pace: &Pace) -> bool {
+        pace.in_flight < self.in_flight_max
+            && pace.unsettled < self.in_flight_max.saturating_mul(UNSETTLED_FACTOR)
+    }
+
     /// A parcel of so many deliveries is no longer at the vendor.
-    pub fn finished(&self, deliveries: usize) {
+    pub fn answered(&self, deliveries: usize) {
         let mut pace = self.pace();
         pace.in_flight = pace.in_flight.saturating_sub(deliveries);
-        let room = pace.in_flight < self.in_flight_max;
+        let room = self.has_room(&pace);
+        drop(pace);
+        if room {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A parcel of so many deliveries is written down.
+    pub fn finished(&self, deliveries: usize) {
+        let mut pace = self.pace();
+        pace.unsettled = pace.unsettled.saturating_sub(deliveries);
+        let room = self.has_room(&pace);
         drop(pace);
         if room {
             self.wake.notify_one();
@@ -296,6 +316,10 @@ impl Lane {
     /// Learns from a settled parcel. Answers whether the breaker opened or closed by it.
     pub fn learn(&self, effect: &Effect, now: Instant) -> Option<Turn> {
         let mut pace = self.pace();
+        if !effect.asked {
+            pace.breaker.unprobe();
+            return None;
+        }
         if effect.accepted > 0 {
             pace.suspects = 0;
         } else {
@@ -310,6 +334,11 @@ impl Lane {
         }
         pace.failed_handshakes = 0;
         pace.breaker.succeeded().then_some(Turn::Closed)
+    }
+
+    /// A parcel ended without anything to learn from: if it was the probe, another may go.
+    pub fn learn_nothing(&self) {
+        self.pace().breaker.unprobe();
     }
 
     /// Its condition.
@@ -403,10 +432,6 @@ mod tests {
         Lane::new(CertId(7), &settings)
     }
 
-    fn held(due: u64) -> Held {
-        urgent(99, 1, due)
-    }
-
     fn urgent(id: u128, urgency: u8, due: u64) -> Held {
         let content =
             br#"{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{"Desc":"x"}}"#.as_slice();
@@ -444,26 +469,5 @@ mod tests {
         let order = taken(&lane);
         assert_eq!(order[..7], [300, 301, 302, 303, 304, 305, 306].map(UnixMs));
         assert_eq!(order[7..], [100, 200].map(UnixMs), "the eighth is the one that waited longest");
-    }
-
-    #[tokio::test]
-    async fn a_parcel_that_the_sweep_claims_is_sent_once_whichever_came_first() {
-        // It waits here already: the claim takes its place.
-        let waits = lane();
-        waits.push(held(500));
-        assert!(!waits.keeps(held(500).id()));
-        assert!(waits.push_claimed(held(900)).is_none());
-        assert_eq!(taken(&waits), [UnixMs(900)]);
-        // It is still on its way from ingest: it is dropped on arrival.
-        let on_its_way = lane();
-        assert!(!on_its_way.keeps(held(500).id()));
-        assert!(on_its_way.push(held(500)).is_none());
-        assert!(on_its_way.push_claimed(held(900)).is_none());
-        assert!(on_its_way.push(held(500)).is_none());
-        assert_eq!(taken(&on_its_way), [UnixMs(900)]);
-        // It is at the vendor: it is left alone.
-        assert!(on_its_way.keeps(held(900).id()));
-        on_its_way.release(held(900).id());
-        assert!(!on_its_way.keeps(held(900).id()));
     }
 }

@@ -10,7 +10,7 @@ use crate::model::id::{MessageId, Partition, Token};
 use crate::model::message::Priority;
 use crate::model::push_info::OfflinePushInfo;
 use crate::transport::{Lane as Connections, TransportError};
-use crate::vendor::{Answer, Call, Kind, Notification, Target, Verdict};
+use crate::vendor::{Answer, Call, Kind, Notification, SignIn, Target, Verdict};
 
 /// Longest part of a raw answer that is shown.
 const RAW_BYTES_MAX: usize = 4_096;
@@ -43,8 +43,12 @@ impl Dispatch {
     /// Asks the vendor whether a certificate works, without ringing anyone where it can.
     pub async fn verify(self: &Arc<Self>, certificate: &Certificate) -> Verified {
         let connections = self.trial(certificate);
-        // A token got before the vendor changed its mind proves nothing.
-        if let Ok(Some(token)) = self.sender().access().current(certificate, &connections).await {
+        // A token got before the vendor changed its mind proves nothing. One that was made here is
+        // kept: APNs refuses a second one within twenty minutes, on every connection.
+        let sign_in = certificate.vendor.sign_in(&certificate.sending, self.rooms.clock.now());
+        if matches!(sign_in, SignIn::Exchange(_))
+            && let Ok(Some(token)) = self.sender().access().current(certificate, &connections).await
+        {
             self.sender().access().refuse(certificate.info.cert_id, &token);
         }
         let access = match self.sender().access().current(certificate, &connections).await {

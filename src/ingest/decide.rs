@@ -153,24 +153,34 @@ impl Decider {
         ground: &Ground<'_>,
         allowed: &mut [Allowed],
     ) -> Result<Vec<(Key, i64)>, StoreError> {
+        // Where the vendor adds, or shows no badge, our own count is not needed.
+        let is_absolute = |allowed: &Allowed| {
+            let vendor = allowed.certificate.vendor;
+            vendor.profile().badge_per_target
+                && vendor.own(&ground.message.push).kind == Kind::Alert
+        };
+        let asked: Vec<_> = allowed
+            .iter()
+            .filter(|allowed| is_absolute(allowed))
+            .map(|allowed| (&allowed.delivery.user, &allowed.delivery.device_id))
+            .collect();
+        let unread = match asked.as_slice() {
+            [] => Vec::new(),
+            asked => self.registry.badges(ground.app, asked).await?,
+        };
+        let mut unread = unread.into_iter();
         let mut counted = Vec::new();
         for allowed in allowed {
+            let absolute = is_absolute(allowed);
+            let before = if absolute { unread.next().unwrap_or(0) } else { 0 };
             let vendor = allowed.certificate.vendor;
             let kind = vendor.own(&ground.message.push).kind;
-            let absolute = vendor.profile().badge_per_target && kind == Kind::Alert;
+            let (number, after) = badge(ground.message, vendor, kind, before);
             let delivery = &mut allowed.delivery;
-            // Where the vendor adds, or shows no badge, our own count is not needed.
-            let unread = if absolute {
-                let device = (ground.app, &delivery.user, &delivery.device_id);
-                self.registry.badge(device).await?
-            } else {
-                0
-            };
-            let (number, after) = badge(ground.message, vendor, kind, unread);
             delivery.badge = number;
-            if absolute && after != unread {
+            if absolute && after != before {
                 let key = badge_key(ground.app, &delivery.user, &delivery.device_id);
-                counted.push((key, i64::from(after) - i64::from(unread)));
+                counted.push((key, i64::from(after) - i64::from(before)));
             }
         }
         Ok(counted)

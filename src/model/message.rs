@@ -120,6 +120,8 @@ pub struct Message {
     pub time_s: Option<u64>,
     /// `MsgKey`.
     pub key: Option<String>,
+    /// `TaskId`, when the push belongs to a task (`timpush`): a field of this relay.
+    pub task_id: Option<String>,
     /// `MsgLifeTime` when given, in seconds, capped at [`LIFE_TIME_S_MAX`].
     pub life_time_s: Option<u32>,
     /// `OnlineOnlyFlag` > 0.
@@ -274,6 +276,7 @@ wire_fields! {
     "MsgTime" => time,
     "MsgTimeStamp" => time_stamp,
     "MsgKey" => key,
+    "TaskId" => task_id,
     "MsgLifeTime" => life_time,
     "OnlineOnlyFlag" => online_only,
     "SendMsgResult" => send_result,
@@ -344,6 +347,7 @@ impl Wire<'_> {
             random,
             time_s,
             key: optional(self.key, "MsgKey", "90054")?,
+            task_id: task_id(self.task_id)?,
             life_time_s: life_time.map(|s| s.min(u64::from(LIFE_TIME_S_MAX)) as u32),
             online_only: online_only.is_some_and(|flag| flag > 0),
             send_result: optional(self.send_result, "SendMsgResult", "10004")?,
@@ -384,6 +388,11 @@ fn optional<T: DeserializeOwned>(
         Ok(value) => Ok(Some(value)),
         Err(error) => Err(Invalid::new(code, field, format!("{field} is malformed: {error}"))),
     }
+}
+
+fn task_id(raw: Option<&RawValue>) -> Result<Option<String>, Invalid> {
+    let id = optional::<String>(raw, "TaskId", "90001")?;
+    id.map(|id| Ok(checked_id(&id, "TaskId", "90001")?.to_owned())).transpose()
 }
 
 /// An id that is there, not empty and not too long.

@@ -37,7 +37,7 @@ const CLOSE_PAUSE: Duration = Duration::from_micros(200);
 pub enum OpenError {
     /// Another process, or another store of this one, has the directory open.
     #[error(
-        "the store in {dir} is in use: stop the other process, or give this one its own store.path"
+        "the store in {dir} is in use: stop the other process, or give this one its own data_dir"
     )]
     Locked {
         /// The store directory.
@@ -70,7 +70,7 @@ pub enum OpenError {
     /// It was written by another engine. Nothing was changed.
     #[error(
         "the store in {dir} belongs to the engine {found}: set store.engine to it, or choose \
-         another store.path"
+         another data_dir"
     )]
     OtherEngine {
         /// The store directory.
@@ -237,6 +237,7 @@ pub(crate) fn take_down<T>(shared: &ArcSwapOption<T>) {
 }
 
 /// Waits, not for ever, until something holds. Closing is rare and the wait is short.
+#[expect(clippy::disallowed_methods, reason = "runs on the thread that closes, which may block")]
 pub(crate) fn wait_until(mut holds: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while !holds() {

@@ -36,6 +36,8 @@ pub enum Class {
     Parcel = b'Q',
     /// A seen mark of dedupe: `S window bucket digest`.
     Seen = b'S',
+    /// A counter of the statistics: `Y day app vendor count`.
+    Statistic = b'Y',
     /// A step of a message's trace: `T message step`.
     Trace = b'T',
     /// All that is known of one user: `U app user`.

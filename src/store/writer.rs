@@ -18,6 +18,7 @@ use crate::model::id::Partition;
 use crate::store::embedded::{closed, fenced, unavailable};
 use crate::store::group::{Chunk, Group};
 use crate::store::{Batch, StoreError};
+use crate::telemetry::events;
 
 /// Submissions that may wait; further callers wait for a place.
 const WAITING_SUBMISSIONS: usize = 1024;
@@ -150,7 +151,7 @@ impl<E: Engine> WriterThread<E> {
             })
             .unzip();
         let outcome = self.ready().and_then(|()| {
-            let applied = fenced(|| apply(&mut self.engine, batches));
+            let applied = measured(|| fenced(|| apply(&mut self.engine, batches)));
             if let Err(error) = &applied {
                 tracing::error!(%error, "a group of commits failed; opening the store again");
                 self.failed = true;
@@ -175,6 +176,7 @@ impl<E: Engine> WriterThread<E> {
     }
 
     /// Opens a failed engine again, not too often.
+    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
     fn ready(&mut self) -> Result<(), StoreError> {
         if !self.failed {
             return Ok(());
@@ -188,6 +190,17 @@ impl<E: Engine> WriterThread<E> {
         self.failed = false;
         Ok(())
     }
+}
+
+/// Tells the metrics how long a group took until it was durable.
+#[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
+fn measured<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let started = Instant::now();
+    let applied = work();
+    if applied.is_ok() {
+        events::store_committed(started.elapsed());
+    }
+    applied
 }
 
 /// Takes what waits, up to the limits of a group.

@@ -25,6 +25,7 @@ use crate::model::message::Priority;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{ClientIdentity, Protocol, Reply, Request};
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 
 pub mod apns;
 mod base;
@@ -32,6 +33,7 @@ pub mod fcm;
 mod fields;
 pub mod huawei;
 pub mod oppo;
+pub mod receipt;
 pub mod reply;
 pub mod request;
 pub mod sign;
@@ -465,6 +467,35 @@ pub trait Vendor: Send + Sync + 'static {
         access: Option<&AccessToken>,
         now: UnixMs,
     ) -> Option<Request>;
+
+    /// How posts of receipts for this certificate prove that they are the vendor's; `None` when
+    /// the vendor sends no receipts.
+    fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
+        None
+    }
+
+    /// Whether the vendor signed this post with the certificate's receipt key.
+    fn signed_receipts(
+        &self,
+        _certificate: &SendingCertificate,
+        _post: &ReceiptPost<'_>,
+        _now: UnixMs,
+    ) -> bool {
+        false
+    }
+
+    /// Reads a post of receipts whose origin is proven.
+    ///
+    /// # Errors
+    /// `None` for a vendor without receipts, else what is wrong with the post.
+    fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        Err(ReceiptError::None)
+    }
+
+    /// The JSON body that tells the vendor its post was taken.
+    fn receipts_taken(&self) -> &'static str {
+        "{}"
+    }
 
     /// What an operator should do about this answer, in one sentence; `None` when nothing helps.
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str>;

@@ -19,6 +19,7 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
@@ -27,7 +28,11 @@ use crate::vendor::{
 use crate::vendor::{reply, request};
 
 mod message;
+mod receipt;
 mod verdict;
+
+/// A well-formed registration id that no phone has, for [`Vendor::probe`].
+const NOBODY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// Most registration ids of one request.
 const TOKENS_MAX: usize = 1_000;
@@ -175,13 +180,36 @@ impl Vendor for Xiaomi {
         verdict::decode(reply, targets, now)
     }
 
+    /// There is no sign-in to prove the secret, so a message that only the app would see goes to a
+    /// registration id that no phone has.
     fn probe(
         &self,
-        _certificate: &SendingCertificate,
+        certificate: &SendingCertificate,
         _access: Option<&AccessToken>,
         _now: UnixMs,
     ) -> Option<Request> {
-        None
+        let material = material(certificate);
+        let endpoint = certificate.endpoints.get(material.endpoint);
+        let fields = [
+            ("restricted_package_name", material.package_name.as_str()),
+            ("registration_id", NOBODY),
+            ("pass_through", "1"),
+            ("title", "probe"),
+            ("description", "probe"),
+            ("payload", "probe"),
+        ];
+        let mut request = request::form(&format!("{endpoint}/v3/message/regid"), fields);
+        let key = format!("key={}", material.app_secret.expose_secret());
+        request::authorize(&mut request, &key);
+        Some(request)
+    }
+
+    fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
+        Some(Proof::Path)
+    }
+
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        receipt::read(post.body)
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

@@ -88,7 +88,10 @@ async fn certificates(relay: &Relay, sims: &Sims) -> Certificates {
 }
 
 async fn arrange(relay: &Relay, certificates: &Certificates, user: &str, case: &Case) {
-    let utc = |start: &str, duration_s: u32| json!([{ "daily": { "start": start, "duration_s": duration_s, "time_zone": "UTC" } }]);
+    let utc = |start: &str, duration_s: u32| {
+        let daily = json!({ "start": start, "duration_s": duration_s, "time_zone": "UTC" });
+        json!([{ "daily": daily }])
+    };
     let windows = match case.window {
         // Open from now on for a day less a second, whenever the test runs: two that overlap.
         0 => json!([{ "daily": { "start": "00:00", "duration_s": 50_000, "time_zone": "UTC" } },

@@ -1,0 +1,121 @@
+//! What one caller may take: requests, time, headers.
+
+use serde_json::json;
+
+use crate::api::{Bench, path};
+use crate::harness::text;
+
+/// Requests after which a limit of one per second must have been met; no machine takes a second
+/// for each of them.
+const ENOUGH: usize = 1_000;
+
+#[tokio::test]
+async fn an_app_that_asks_too_fast_is_told_when_to_come_back() {
+    let bench = Bench::start_with(|settings| {
+        settings.http.key_requests_per_s = 1;
+        settings.http.key_burst = 5;
+    })
+    .await;
+    let key = bench.app_key(crate::harness::APP).await;
+    let app = bench.with_key(Some(&key));
+    for (method, rest, body) in [
+        ("POST", "/messages", text("mina", "joon", 1, "hi")),
+        ("GET", "/users/joon/devices", json!(null)),
+        ("GET", "/certificates", json!(null)),
+    ] {
+        let mut refused = None;
+        for _ in 0..ENOUGH {
+            let answer = app.call(method, &path(rest), &body).await;
+            if answer.status == 429 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        let refused = refused.unwrap_or_else(|| panic!("{method} {rest} is never slowed down"));
+        assert_eq!(refused.body["error"]["code"], "rate_limited");
+        let after = refused.headers["retry-after"].to_str().expect("text").parse::<u64>();
+        assert_eq!(after, Ok(1));
+    }
+    // Another app is not slowed down, nor is whoever asks for the relay's health.
+    let other = "/v1/apps/1400000002";
+    bench.admin.ok("PUT", other, &json!({ "name": "other" })).await;
+    bench.admin.get(other).await;
+    bench.with_key(None).get("/healthz").await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_keys_is_slowed_down_and_nobody_else_is() {
+    let bench = Bench::start_with(|settings| settings.http.unknown_keys_per_s = 1).await;
+    let guesser = bench.with_key(Some("opk_guess"));
+    let mut statuses = Vec::new();
+    for _ in 0..ENOUGH {
+        let answer = guesser.call("GET", &path("/certificates"), &json!(null)).await;
+        statuses.push(answer.status);
+        if answer.status == 429 {
+            assert!(answer.headers.contains_key("retry-after"));
+            break;
+        }
+    }
+    assert_eq!((statuses[0], statuses.last()), (401, Some(&429)));
+    for _ in 0..20 {
+        bench.admin.get(&path("/certificates")).await;
+        let user = bench.with_key(Some(&crate::api::user_sig("joon")));
+        user.get(&path("/users/joon/devices")).await;
+    }
+}
+
+#[tokio::test]
+async fn too_many_headers_are_refused() {
+    let bench = Bench::start().await;
+    let headers: String = (0..100).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let answer = bench.wire(&format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{headers}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused() {
+    let bench = Bench::start().await;
+    let answer = bench.wire("hello there\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+/// The paused clock runs as soon as everybody waits, so the slow client costs no time.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_ends_its_headers_is_cut_off() {
+    let bench = Bench::start().await;
+    let answer = bench.wire("GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_comes_is_answered_408_and_leaves_no_trace() {
+    let bench = Bench::start().await;
+    let before = bench.rows().await;
+    let answer = bench
+        .wire(&format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             content-length: 100\r\n\r\n{{",
+            path("/messages"),
+            crate::harness::ADMIN,
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(bench.rows().await, before);
+}
+
+#[tokio::test]
+async fn an_oversized_body_is_answered_before_it_is_read() {
+    let bench = Bench::start_with(|settings| settings.http.body_bytes_max = 65_536).await;
+    let answer = bench
+        .wire(&format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             content-length: 99999999\r\n\r\n{{",
+            path("/messages"),
+            crate::harness::ADMIN,
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("\"code\":\"body_too_large\""), "{answer}");
+}

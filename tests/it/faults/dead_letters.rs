@@ -1,0 +1,85 @@
+//! Retries end with the message's life, in dead letters that keep the vendor's last words and can
+//! be sent again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::faults::fault;
+use crate::harness::{VENDORS, text};
+use crate::stage::Stage;
+
+async fn a_dead_letter_and_its_replay(vendor: &str) {
+    let stage = Stage::new(|settings| settings.lanes.backoff_base_ms = 500).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, vendor).await;
+    let token = relay.device("joon", vendor, cert_id, 1).await;
+    let action = json!({ "status": 500, "body": "out of order" });
+    fault(&stage, json!({ "vendor": vendor, "match": { "token": token }, "action": action }));
+    let mut message = text("mina", "joon", 1, "too long");
+    message["MsgLifeTime"] = json!(120);
+    let taken = relay.send(&message).await;
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "dead_letter": 1 }), "{vendor}");
+    let explained = relay.explain(&taken["message_id"]).await;
+    let attempts = explained["deliveries"][0]["attempts"].as_array().expect("attempts").len();
+    assert!((2..=60).contains(&attempts), "{vendor} was asked {attempts} times");
+    let path = relay.path("/dead-letters");
+    let letters = relay.admin.get(&path).await;
+    let letter = &letters["dead_letters"][0];
+    assert_eq!(letter["message_id"], taken["message_id"]);
+    assert_eq!((&letter["status"], &letter["verdict"]), (&json!(500), &json!("unavailable")));
+    assert!(!letter.to_string().contains(&token), "tokens show as a hash");
+    // Sent again while the vendor is still out of order it comes back, with the same id.
+    let replay = async |life_s: u64| -> Value {
+        let body = json!({ "life_time_s": life_s });
+        relay.admin.post(&format!("{path}/replay"), &body).await
+    };
+    assert_eq!(replay(60).await["replayed"], 1);
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "dead_letter": 1 }), "{vendor}");
+    stage.sims.server.faults().clear();
+    assert_eq!(replay(3_600).await["replayed"], 1);
+    assert_eq!(replay(3_600).await["replayed"], 0, "{vendor}: once is enough");
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 1 }), "{vendor}");
+    assert_eq!(ledger["accepted"], 1);
+    assert_eq!(stage.sims.shown(vendor).len(), 1);
+    assert_eq!(relay.admin.get(&path).await["dead_letters"], json!([]));
+    let explained = relay.explain(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+}
+
+#[tokio::test]
+async fn a_vendor_that_stays_down_makes_dead_letters_that_ring_once_it_is_back() {
+    for vendor in VENDORS {
+        a_dead_letter_and_its_replay(vendor).await;
+    }
+}
+
+#[tokio::test]
+async fn what_died_behind_an_open_breaker_keeps_the_vendors_last_words() {
+    let stage = Stage::new(|settings| settings.lanes.breaker_failures = 1).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "huawei").await;
+    relay.device("joon", "huawei", cert_id, 1).await;
+    let action = json!({ "status": 500 });
+    fault(&stage, json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": action }));
+    let mut message = text("mina", "joon", 1, "late");
+    message["MsgLifeTime"] = json!(30);
+    let taken = relay.send(&message).await;
+    crate::harness::until("it was tried", async || {
+        let explained = relay.explain(&taken["message_id"]).await;
+        explained["deliveries"][0]["attempts"] != json!([])
+    })
+    .await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    let ledger = stage.settle(&relay, Duration::from_secs(31)).await;
+    assert_eq!(ledger["terminals"], json!({ "dead_letter": 1 }));
+    let letters = relay.admin.get(&relay.path("/dead-letters")).await;
+    assert_eq!(letters["dead_letters"][0]["status"], 500);
+    // A replay on a paused lane whose new life ends too is a dead letter no more: never tried.
+    relay.admin.post(&relay.path("/dead-letters/replay"), &json!({ "life_time_s": 5 })).await;
+    let ledger = stage.settle(&relay, Duration::from_secs(6)).await;
+    assert_eq!(ledger["terminals"], json!({ "expired": 1 }));
+}

@@ -1,0 +1,153 @@
+//! Too much, too slow, no room: new work is refused clearly, what was accepted is safe, and one
+//! vendor's trouble stays its own.
+
+use std::time::Duration;
+
+use offpush::store::faulty::Fault;
+use serde_json::{Value, json};
+
+use crate::faults::fault;
+use crate::harness::{Answer, Relay, text, until};
+use crate::stage::Stage;
+
+async fn post(relay: &Relay, message: &Value) -> Answer {
+    relay.admin.call("POST", &relay.path("/messages"), message).await
+}
+
+/// Refused with a time to come back.
+fn refused(answer: &Answer, code: &str) {
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (503, &json!(code)));
+    let wait = answer.headers.get("retry-after").expect("when to come back");
+    let wait: u64 = wait.to_str().expect("text").parse().expect("seconds");
+    assert!(wait >= 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_whole_requests_and_keeps_a_reserve_for_high_priority() {
+    let stage = Stage::new(|settings| settings.queue.rows_max = 200).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "fcm").await;
+    relay.device("joon", "fcm", cert_id, 1).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    // A tenth is the reserve: 180 fit.
+    for random in 0..180 {
+        assert_eq!(post(&relay, &text("mina", "joon", random, "fill")).await.status, 202);
+    }
+    let before = relay.admin.get("/v1/ledger").await;
+    let batch =
+        json!({ "messages": [text("mina", "joon", 500, "a"), text("mina", "joon", 501, "b")] });
+    refused(&post(&relay, &batch).await, "queue_full");
+    assert_eq!(relay.admin.get("/v1/ledger").await, before, "nothing is half accepted");
+    let mut urgent = text("mina", "joon", 502, "urgent");
+    urgent["MsgPriority"] = json!("High");
+    for random in 502..522 {
+        urgent["MsgRandom"] = json!(random);
+        assert_eq!(post(&relay, &urgent).await.status, 202);
+    }
+    urgent["MsgRandom"] = json!(600);
+    refused(&post(&relay, &urgent).await, "queue_full");
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/resume"), &json!({})).await;
+    assert_eq!(stage.settle(&relay, Duration::ZERO).await["terminals"], json!({ "pushed": 200 }));
+    // What was refused is not thought seen.
+    assert_eq!(post(&relay, &batch).await.body["results"][0]["status"], "accepted");
+    stage.settle(&relay, Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_messages_and_is_over_when_there_is_room_again() {
+    let stage = Stage::new(|_| {}).await;
+    let mut first = stage.first().await;
+    let cert_id = first.certificate(&stage.sims, "huawei").await;
+    first.device("joon", "huawei", cert_id, 1).await;
+    first.stop().await;
+    let view = stage.view();
+    let relay = stage.try_start(&view).await.expect("a relay");
+    view.set_always(Some(Fault::Full));
+    let message = text("mina", "joon", 1, "no room");
+    let answer = post(&relay, &message).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.headers.contains_key("retry-after"));
+    let ready = relay.admin.call("GET", "/readyz", &json!({})).await;
+    assert_eq!((ready.status, &ready.body["status"]), (503, &json!("store_unavailable")));
+    assert_eq!(relay.admin.get("/healthz").await["status"], "ok", "the process itself is well");
+    view.set_always(None);
+    assert_eq!(relay.admin.get("/readyz").await["status"], "ready");
+    assert_eq!(post(&relay, &message).await.body["results"][0]["status"], "accepted");
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!((&ledger["accepted"], &ledger["terminals"]), (&json!(1), &json!({ "pushed": 1 })));
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_written_is_written_when_the_store_is_back() {
+    let stage = Stage::new(|_| {}).await;
+    let mut first = stage.first().await;
+    let cert_id = first.certificate(&stage.sims, "xiaomi").await;
+    let token = first.device("joon", "xiaomi", cert_id, 1).await;
+    first.stop().await;
+    let view = stage.view();
+    let relay = stage.try_start(&view).await.expect("a relay");
+    let action = json!({ "delay_ms": 200 });
+    fault(&stage, json!({ "match": { "token": token, "times": 1 }, "action": action }));
+    let message = text("mina", "joon", 1, "kept in mind");
+    assert_eq!(post(&relay, &message).await.status, 202);
+    until("it is at the vendor", async || {
+        relay.admin.get("/v1/lanes").await["lanes"][0]["in_flight"] == 1
+            && stage.sims.server.faults().list()[0].fired == 1
+    })
+    .await;
+    view.set_always(Some(Fault::Unavailable));
+    until("it rang", async || {
+        relay.admin.get("/healthz").await;
+        stage.sims.server.phones().rung("xiaomi") == 1
+    })
+    .await;
+    let ready = relay.admin.call("GET", "/readyz", &json!({})).await;
+    assert_eq!(ready.status, 503);
+    view.set_always(None);
+    let ledger = stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
+    assert_eq!(stage.sims.shown("xiaomi").len(), 1, "no repeat: the outcome was kept");
+}
+
+#[tokio::test]
+async fn a_vendor_that_never_answers_holds_up_nobody_and_fills_no_memory() {
+    const PARCELS: usize = 16;
+    let stage = Stage::new(|settings| {
+        settings.queue.parcels_in_memory = PARCELS;
+        settings.lanes.in_flight_max = 8;
+    })
+    .await;
+    let relay = stage.first().await;
+    let stalled = relay.certificate(&stage.sims, "huawei").await;
+    let well = relay.certificate(&stage.sims, "fcm").await;
+    relay.device("joon", "huawei", stalled, 1).await;
+    relay.device("jiho", "fcm", well, 1).await;
+    fault(
+        &stage,
+        json!({ "vendor": "huawei", "match": { "path": "/v1" },
+            "action": { "never_answer": true } }),
+    );
+    for random in 0..200 {
+        assert_eq!(post(&relay, &text("mina", "joon", random, "stuck")).await.status, 202);
+        let taken = relay.send(&text("mina", "jiho", random, "free")).await;
+        let explained = relay.settled(&taken["message_id"]).await;
+        assert_eq!(explained["deliveries"][0]["state"], "pushed");
+        let lanes = relay.admin.get("/v1/lanes").await;
+        for lane in lanes["lanes"].as_array().expect("lanes") {
+            assert!(lane["waiting"].as_u64().expect("a count") <= PARCELS as u64, "{lane}");
+            assert!(lane["in_flight"].as_u64().expect("a count") <= 8, "{lane}");
+        }
+    }
+    assert_eq!(stage.sims.shown("fcm").len(), 200);
+    assert!(stage.sims.shown("huawei").is_empty());
+    assert_eq!(relay.admin.get("/v1/ledger").await["in_flight"], 200);
+    // Rotating gives up nothing; the vendor is back, and the store gives the rest.
+    stage.sims.server.faults().clear();
+    let mut relay = relay;
+    if let Some(app) = relay.app.take() {
+        app.abandon().await;
+    }
+    let relay = stage.start().await;
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 400 }));
+}
