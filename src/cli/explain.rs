@@ -96,7 +96,10 @@ pub fn render(answer: &Value, steps: bool) -> String {
     match several.map(Vec::as_slice) {
         Some([]) => "no message found".to_owned(),
         Some(messages) => {
-            messages.iter().map(|one| message(one, steps)).collect::<Vec<_>>().join("\n\n")
+            let mut told: Vec<String> = messages.iter().map(|one| message(one, steps)).collect();
+            let more = filled(&answer["cursor"]);
+            told.extend(more.map(|cursor| format!("there may be more: --cursor {cursor}")));
+            told.join("\n\n")
         }
         None => message(answer, steps),
     }
@@ -305,5 +308,8 @@ joon / ipad (apns, certificate 3, token #17aa00)
         assert_eq!(render(&json!({"messages": []}), false), "no message found");
         let two = json!({"messages": [{"message_id": "A"}, {"message_id": "B"}]});
         assert_eq!(render(&two, false), "message A\n  no deliveries\n\nmessage B\n  no deliveries");
+        let page = json!({"messages": [{"message_id": "A"}], "cursor": "A"});
+        let expected = "message A\n  no deliveries\n\nthere may be more: --cursor A";
+        assert_eq!(render(&page, false), expected);
     }
 }

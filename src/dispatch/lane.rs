@@ -404,3 +404,70 @@ impl Waiting {
         expired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::id::{AppId, MessageId};
+    use crate::model::message::Message;
+    use crate::queue::{self, Parcel};
+    use crate::store::Batch;
+
+    fn lane() -> Lane {
+        let settings = DispatchSettings {
+            in_flight_max: 10,
+            parcels_in_memory: 10,
+            request_deadline: Duration::from_secs(1),
+            lease: Duration::from_secs(60),
+            breaker_failures: 3,
+            breaker_base: Duration::from_secs(1),
+            breaker_max: Duration::from_secs(1),
+            sweep_interval: Duration::from_secs(1),
+            suspects_max: 3,
+        };
+        Lane::new(CertId(7), &settings)
+    }
+
+    fn urgent(id: u128, urgency: u8, due: u64) -> Held {
+        let content =
+            br#"{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{"Desc":"x"}}"#.as_slice();
+        let parcel = Parcel {
+            app: AppId(1),
+            cert_id: CertId(7),
+            message_id: MessageId(id),
+            number: 0,
+            urgency,
+            locale: None,
+            sound: None,
+            expires_at: UnixMs(1_000_000),
+            attempts: 0,
+            renewed: false,
+            deliveries: Vec::new(),
+            content: Bytes::from_static(content),
+        };
+        let message = Arc::new(Message::parse_stored(content).expect("content"));
+        queue::put(parcel, message, UnixMs(due), &mut Batch::default())
+    }
+
+    fn taken(lane: &Lane) -> Vec<UnixMs> {
+        let taken = lane.take(false, UnixMs(0), Instant::now());
+        taken.iter().map(|held| held.leased_until).collect()
+    }
+
+    #[tokio::test]
+    async fn high_goes_before_normal_before_low_and_the_longest_wait_wins_now_and_then() {
+        let lane = lane();
+        lane.push(urgent(1, 2, 100));
+        lane.push(urgent(2, 1, 200));
+        for (id, due) in (3..).zip(300..307) {
+            lane.push(urgent(id, 0, due));
+        }
+        let order = taken(&lane);
+        assert_eq!(order[..7], [300, 301, 302, 303, 304, 305, 306].map(UnixMs));
+        assert_eq!(order[7..], [100, 200].map(UnixMs), "the eighth is the one that waited longest");
+    }
+}

@@ -156,7 +156,8 @@ impl Decider {
         // Where the vendor adds, or shows no badge, our own count is not needed.
         let is_absolute = |allowed: &Allowed| {
             let vendor = allowed.certificate.vendor;
-            vendor.profile().badge_per_target && vendor.own(&ground.message.push).kind == Kind::Alert
+            vendor.profile().badge_per_target
+                && vendor.own(&ground.message.push).kind == Kind::Alert
         };
         let asked: Vec<_> = allowed
             .iter()

@@ -194,6 +194,22 @@ mod tests {
     }
 
     #[test]
+    fn a_recall_says_so_at_every_level_and_a_digest_counts_only_where_text_may_be_shown() {
+        let push = |notice: &str| {
+            crate::render::stub::message(&format!(r#""FromNick":"Mina","Notice":{notice}"#))
+        };
+        let recalled = push(r#"{"Recalled":"01KA00000000000000000000AB"}"#);
+        let summed = push(r#"{"Summed":3}"#);
+        let stub = Stub::apple();
+        for level in [Privacy::Full, Privacy::SenderOnly, Privacy::IdOnly] {
+            assert!(seen(&recalled, &stub, level).contains("This message was recalled"));
+            let counts = seen(&summed, &stub, level).contains("3 new messages");
+            assert_eq!(counts, level == Privacy::Full, "{level:?}");
+            assert_eq!(seen(&summed, &stub, level).contains("Mina"), level != Privacy::IdOnly);
+        }
+    }
+
+    #[test]
     fn settings_pass_at_every_level() {
         let message = full_message(u32::MAX, false);
         let hidden = settings(&message.push);

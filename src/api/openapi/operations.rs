@@ -291,6 +291,7 @@ pub const OPERATIONS: &[Operation] = &[
         id: "withdraw_message",
         caller: Caller::App,
         summary: "Takes a message back: what is queued ends as cancelled",
+        query: &["from_nick", "group_name"],
         answers: &[("200", Answer::Json("Withdrawn"))],
         ..delete("/v1/apps/{app}/messages/{message_id}")
     },
@@ -328,6 +329,21 @@ pub const OPERATIONS: &[Operation] = &[
         takes: Takes::Json("Message"),
         answers: &[("200", Answer::Json("Explanation"))],
         ..post("/v1/apps/{app}/explain")
+    },
+    Operation {
+        id: "simulate",
+        caller: Caller::App,
+        summary: "Decides what came again, with other settings and without any effect",
+        takes: Takes::Json("Simulate"),
+        answers: &[("200", Answer::Json("Simulated"))],
+        ..post("/v1/apps/{app}/simulate")
+    },
+    Operation {
+        id: "examine_user",
+        caller: Caller::App,
+        summary: "Why nothing rings for a user: the usual suspects, one by one",
+        answers: &[("200", Answer::Json("Checkup"))],
+        ..get("/v1/apps/{app}/users/{user}/doctor")
     },
     Operation {
         id: "show_statistics",

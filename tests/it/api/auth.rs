@@ -72,7 +72,7 @@ fn body(operation: &Operation, cert_id: u64) -> Vec<u8> {
         "set_preferences" => json!({ "push_enabled": true }),
         "set_receive_option" => json!({ "option": 2 }),
         "post_messages" | "dry_run" => text("mina", "joon", 8, "hello"),
-        "create_key" | "replay_dead_letters" => json!({}),
+        "create_key" | "replay_dead_letters" | "simulate" => json!({}),
         _ => return Vec::new(),
     };
     body.to_string().into_bytes()

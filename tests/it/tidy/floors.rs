@@ -42,7 +42,6 @@ const FLOORS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("access", "credentials", "a token is fetched with a certificate"),
     ("account", "preferences", "a user's row holds the preferences (decision 0009)"),
-    ("api", "config", "rate limits are made from their section of the settings"),
     ("apps", "seal", "settings of an app hold secrets"),
     ("bench", "cli", "the load is made with the command line's client"),
     ("cli", "bench", "a command of its own"),
