@@ -11,7 +11,10 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::accounts_known::KnownAccounts;
 use crate::api::limits::Limits;
+use crate::api::tencent::FrontDoor;
+use crate::api::tencent::auth::Failures;
 use crate::api::{self, Api};
 use crate::api_keys::ApiKeys;
 use crate::apps::Apps;
@@ -23,8 +26,10 @@ use crate::dedupe::{Dedupe, DedupeSettings};
 use crate::dispatch::{Dispatch, DispatchSettings, Rooms};
 use crate::facts::{Facts, FactsSettings, Withdrawn};
 use crate::ingest::{Ingest, IngestSettings};
+use crate::members::Members;
 use crate::outcome::{Outcome, OutcomeSettings};
 use crate::preferences::receive_options::ReceiveOptions;
+use crate::push_tasks::PushTasks;
 use crate::registry::Registry;
 use crate::seal::Seal;
 use crate::store::Store;
@@ -147,6 +152,20 @@ impl App {
             transport: transport(&settings)?,
         };
         let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), parcels);
+        let (stop, stopping) = watch::channel(false);
+        let front_door = FrontDoor {
+            members: Members::new(store.clone()),
+            accounts: KnownAccounts::new(store.clone()),
+            tasks: PushTasks::new(
+                store.clone(),
+                apps.clone(),
+                ingest.clone(),
+                clock.clone(),
+                stopping.clone(),
+            ),
+            failures: Failures::default(),
+        };
+        front_door.tasks.resume().await.context("go on with pushes to all members")?;
         let api = Arc::new(Api {
             clock: clock.clone(),
             store: store.clone(),
@@ -158,6 +177,7 @@ impl App {
             ingest,
             dispatch,
             withdrawn,
+            front_door,
             metrics: Metrics::install(),
             limits: Limits::new(settings.http.key_requests_per_s, settings.http.key_burst),
             draining: AtomicBool::new(false),
@@ -165,7 +185,6 @@ impl App {
             body_bytes_max: usize::try_from(settings.http.body_bytes_max).unwrap_or(usize::MAX),
         });
         drop_folder::read(&api, &settings.certs_dir).await;
-        let (stop, stopping) = watch::channel(false);
         housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
         let listener = TcpListener::bind(settings.listen)
             .await

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod account;
+pub mod accounts_known;
 pub mod api;
 pub mod api_keys;
 pub mod app;
@@ -16,12 +17,15 @@ pub mod explain;
 pub mod facts;
 pub mod ingest;
 pub mod ledger;
+pub mod members;
 pub mod model;
 pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod preferences;
+pub mod push_tasks;
 pub mod queue;
+pub mod recall;
 pub mod registry;
 pub mod render;
 pub mod seal;

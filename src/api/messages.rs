@@ -16,7 +16,7 @@ use crate::api::body::Body;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::explain::search;
 use crate::ingest::{MESSAGES_MAX, Taken};
-use crate::model::id::{CertId, MessageId};
+use crate::model::id::{AppId, CertId, MessageId};
 use crate::model::message::Invalid;
 use crate::telemetry::events::{self, TurnedAway};
 
@@ -129,7 +129,22 @@ pub async fn withdraw(
     Path((_, message_id)): Path<(String, String)>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let message_id = message_id_of(&message_id)?;
-    let trace = search::one(&api.store, app.app, message_id).await?.ok_or_else(not_found)?;
+    if !withdraw_message(&api, app.app, message_id).await? {
+        return Err(not_found());
+    }
+    Ok(Json(json!({ "message_id": message_id, "status": "withdrawn" })))
+}
+
+/// Withdraws a message of this app, whatever named it. Answers whether there is one.
+///
+/// # Errors
+/// The store's.
+pub async fn withdraw_message(
+    api: &Api,
+    app: AppId,
+    message_id: MessageId,
+) -> Result<bool, ApiError> {
+    let Some(trace) = search::one(&api.store, app, message_id).await? else { return Ok(false) };
     api.withdrawn.add(message_id).await?;
     let mut lanes: Vec<CertId> = Vec::new();
     for device in trace.opening.deliveries.iter().filter_map(|delivery| delivery.device.as_ref()) {
@@ -138,7 +153,7 @@ pub async fn withdraw(
             api.dispatch.hurry(device.cert_id);
         }
     }
-    Ok(Json(json!({ "message_id": message_id, "status": "withdrawn" })))
+    Ok(true)
 }
 
 /// Reads a message id from a path.

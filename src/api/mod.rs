@@ -11,6 +11,7 @@ pub mod limits;
 pub mod messages;
 pub mod operate;
 pub mod preferences;
+pub mod tencent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::api::error::ApiError;
 use crate::api::limits::Limits;
+use crate::api::tencent::FrontDoor;
 use crate::api_keys::{ApiKeys, Caller};
 use crate::apps::Apps;
 use crate::clock::Clock;
@@ -64,6 +66,8 @@ pub struct Api {
     pub dispatch: Arc<Dispatch>,
     /// Withdrawn messages.
     pub withdrawn: Withdrawn,
+    /// Rooms of the Tencent-shaped front door.
+    pub front_door: FrontDoor,
     /// Metrics.
     pub metrics: Metrics,
     /// Rates of callers.
@@ -134,6 +138,7 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/apps", get(admin::list_apps))
         .nest("/v1/apps/{app}", of_app)
+        .merge(tencent::router())
         .route("/v1/ledger", get(operate::ledger))
         .route("/v1/lanes", get(operate::lanes))
         .route("/v1/lanes/{cert_id}/pause", post(operate::pause))

@@ -13,6 +13,7 @@ use crate::dedupe::{self, Dedupe};
 use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
+use crate::recall;
 use crate::store::{Batch, Key, Scope, StoreError};
 use crate::telemetry::events;
 use crate::trace;
@@ -84,6 +85,7 @@ async fn forget(
         }
         remove(&api, trace::outdated(before(now, keep)), "traces").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
+        remove(&api, recall::outdated(before(now, life)), "recall names").await;
         if let Err(error) = api.withdrawn.forget_before(before(now, life)).await {
             tracing::warn!(%error, "old withdrawals could not be forgotten");
         }
