@@ -109,7 +109,7 @@ const COMMANDS: &[(&str, Command)] = &[
     ("im_open_login_svc/kick", Command::Kick),
 ];
 
-/// `ANY /v4/{command}`
+/// `POST /v4/{command}`
 async fn call(
     State(api): State<Arc<Api>>,
     method: Method,
@@ -132,7 +132,8 @@ async fn answer(
     let Some(known) = known else {
         return Err(Fail::new(UNKNOWN_COMMAND, "this relay does not serve this command"));
     };
-    if *method != Method::POST {
+    // The documentation says POST; some clients read with GET, and a body all the same.
+    if !matches!(*method, Method::POST | Method::GET) {
         return Err(Fail::new(UNKNOWN_COMMAND, "this command is called with POST"));
     }
     let caller = auth::check(api, query)?;

@@ -7,6 +7,7 @@ mod journey;
 mod sim_android;
 mod sim_west;
 mod store;
+mod tencent;
 mod transport;
 mod vendors_android;
 mod vendors_west;
