@@ -58,7 +58,7 @@ impl AccessTokens {
         }
         if let Some((of, at, answer)) = &*fetching
             && *of == revision
-            && at.elapsed() < REFUSAL_KEPT
+            && self.clock.instant().saturating_duration_since(*at) < REFUSAL_KEPT
         {
             return Err(answer.clone());
         }

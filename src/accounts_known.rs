@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use crate::account::{self, Account};
 use crate::model::id::{AppId, Partition, UserId};
-use crate::registry::Registry;
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Expect, Key, Store, StoreError};
 
@@ -61,17 +60,11 @@ impl KnownAccounts {
         Ok(rows.chunks(2).map(|pair| pair.iter().any(Option::is_some)).collect())
     }
 
-    /// Forgets an account: it never rings again unless it comes back.
+    /// Forgets an account whose devices were forgotten before.
     ///
     /// # Errors
     /// The store's.
-    pub async fn delete(
-        &self,
-        registry: &Registry,
-        app: AppId,
-        user: &UserId,
-    ) -> Result<(), StoreError> {
-        registry.forget(app, user).await?;
+    pub async fn delete(&self, app: AppId, user: &UserId) -> Result<(), StoreError> {
         let (partition, row_key) = (account::partition_of(app, user), account::key_of(app, user));
         let mut batch = Batch { delete: vec![key_of(app, user)], ..Batch::default() };
         // Whoever registers a device meanwhile is known again, and keeps it.
@@ -98,11 +91,11 @@ mod tests {
     #[tokio::test]
     async fn an_account_is_known_from_its_import_to_its_deletion() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let (accounts, registry) = (KnownAccounts::new(store.clone()), Registry::new(store));
+        let accounts = KnownAccounts::new(store);
         let (app, users) = (AppId(1), [UserId::from("a"), UserId::from("b")]);
         accounts.import(app, &users[..1]).await.expect("imported");
         assert_eq!(accounts.known(app, &users).await.expect("read"), [true, false]);
-        accounts.delete(&registry, app, &users[0]).await.expect("deleted");
+        accounts.delete(app, &users[0]).await.expect("deleted");
         assert_eq!(accounts.known(app, &users).await.expect("read"), [false, false]);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::accounts_known::KnownAccounts;
 use crate::api::limits::Limits;
@@ -30,16 +30,20 @@ use crate::members::Members;
 use crate::outcome::{Outcome, OutcomeSettings};
 use crate::preferences::receive_options::ReceiveOptions;
 use crate::push_tasks::PushTasks;
+use crate::receipts::Receipts;
 use crate::registry::Registry;
+use crate::results::{Results, ResultsSettings, WAITING_MAX};
 use crate::seal::Seal;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
+use crate::transport::reach::Reach;
 use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
 
+pub mod digests;
 pub mod drop_folder;
 pub mod front;
 pub mod housekeeping;
@@ -52,6 +56,9 @@ const RESERVE_PERCENT: u8 = 10;
 
 /// Suspect answers in a row that stop tokens from being retired.
 const SUSPECTS_MAX: usize = 200;
+
+/// What is read of a chat server's answer to push results, of which only the status counts.
+const CALLBACK_REPLY_BYTES_MAX: usize = 16 * 1_024;
 
 /// A relay that runs.
 pub struct App {
@@ -126,7 +133,7 @@ impl App {
         let ledger = crate::ledger::read(&store, None).await.context("read the ledger")?;
         let waiting = Arc::new(AtomicI64::new(ledger.in_flight));
         let dedupe = Arc::new(Dedupe::new(dedupe_settings(&settings)));
-        let (hand_over, parcels) = mpsc::channel(HAND_OVER_MAX);
+        let (hand_over, take_over) = crate::queue::handover::way(HAND_OVER_MAX);
         let ingest = Arc::new(Ingest::new(
             store.clone(),
             clock.clone(),
@@ -136,10 +143,26 @@ impl App {
             waiting.clone(),
             ingest_settings(&settings),
         ));
+        let results = Results::start(
+            store.clone(),
+            apps.clone(),
+            clock.clone(),
+            callback_transport(&settings)?,
+            results_settings(&settings),
+        );
+        let results = results.await.context("read push results")?;
+        let receipts = Receipts::new(
+            store.clone(),
+            clock.clone(),
+            credentials.clone(),
+            results.clone(),
+            &secret,
+        );
         let outcome = Arc::new(Outcome::new(
             store.clone(),
             clock.clone(),
             waiting.clone(),
+            results.clone(),
             outcome_settings(&settings),
         ));
         let rooms = Rooms {
@@ -151,21 +174,9 @@ impl App {
             outcome,
             transport: transport(&settings)?,
         };
-        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), parcels);
+        let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), take_over);
         let (stop, stopping) = watch::channel(false);
-        let front_door = FrontDoor {
-            members: Members::new(store.clone()),
-            accounts: KnownAccounts::new(store.clone()),
-            tasks: PushTasks::new(
-                store.clone(),
-                apps.clone(),
-                ingest.clone(),
-                clock.clone(),
-                stopping.clone(),
-            ),
-            failures: Failures::default(),
-        };
-        front_door.tasks.resume().await.context("go on with pushes to all members")?;
+        let front_door = front_door(&store, &apps, &ingest, &clock, &stopping).await?;
         let api = Arc::new(Api {
             clock: clock.clone(),
             store: store.clone(),
@@ -176,16 +187,20 @@ impl App {
             receive_options: ReceiveOptions::new(store.clone()),
             ingest,
             dispatch,
+            receipts,
+            results,
             withdrawn,
             front_door,
             metrics: Metrics::install(),
-            limits: Limits::new(settings.http.key_requests_per_s, settings.http.key_burst),
+            limits: Limits::new(&settings.http),
+            request_timeout: seconds(settings.http.request_timeout_s),
             draining: AtomicBool::new(false),
             open_to_all: settings.dev && settings.auth.admin_key.is_none(),
             body_bytes_max: usize::try_from(settings.http.body_bytes_max).unwrap_or(usize::MAX),
         });
         drop_folder::read(&api, &settings.certs_dir).await;
         housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
+        digests::start(api.clone(), stopping.clone());
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("listen on {}", settings.listen))?;
@@ -221,18 +236,45 @@ impl App {
         }
         let finished = self.api.dispatch.drain(self.drain_deadline).await;
         self.api.dispatch.transport().shutdown();
+        self.api.results.stop().await;
         self.store.close().await;
         finished
     }
 
     /// Stops at once, as a crash would: nothing is finished or given back. For tests.
     pub async fn abandon(mut self) {
+        self.api.dispatch.abandon();
         let _ = self.stop.send(true);
         if let Some(front) = self.front.take() {
             front.abort();
         }
+        self.api.results.stop().await;
         self.store.close().await;
     }
+}
+
+/// The rooms of the Tencent-shaped API; what was interrupted of its pushes goes on.
+async fn front_door(
+    store: &Arc<dyn Store>,
+    apps: &Arc<Apps>,
+    ingest: &Arc<Ingest>,
+    clock: &Clock,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<FrontDoor> {
+    let tasks = PushTasks::new(
+        store.clone(),
+        apps.clone(),
+        ingest.clone(),
+        clock.clone(),
+        stopping.clone(),
+    );
+    tasks.resume().await.context("go on with pushes to all members")?;
+    Ok(FrontDoor {
+        members: Members::new(store.clone()),
+        accounts: KnownAccounts::new(store.clone()),
+        tasks,
+        failures: Failures::default(),
+    })
 }
 
 fn seconds(seconds: u32) -> Duration {
@@ -272,6 +314,16 @@ fn outcome_settings(settings: &Settings) -> OutcomeSettings {
     }
 }
 
+fn results_settings(settings: &Settings) -> ResultsSettings {
+    ResultsSettings {
+        backoff_base: Duration::from_millis(settings.lanes.backoff_base_ms),
+        backoff_max: seconds(settings.lanes.backoff_max_s),
+        waiting_max: WAITING_MAX,
+        allow_http: settings.callbacks.allow_http,
+        allow_private: settings.callbacks.allow_private,
+    }
+}
+
 fn dispatch_settings(settings: &Settings) -> DispatchSettings {
     DispatchSettings {
         in_flight_max: settings.lanes.in_flight_max,
@@ -286,18 +338,35 @@ fn dispatch_settings(settings: &Settings) -> DispatchSettings {
     }
 }
 
+/// Extra trust roots.
+fn extra_roots(settings: &Settings) -> anyhow::Result<Option<Vec<u8>>> {
+    let path = settings.vendors.ca_file.as_ref();
+    path.map(|path| {
+        std::fs::read(path).with_context(|| format!("read vendors.ca_file {}", path.display()))
+    })
+    .transpose()
+}
+
+/// The way to chat servers: direct, and no further than the operator allows.
+fn callback_transport(settings: &Settings) -> anyhow::Result<Transport> {
+    let config = TransportConfig {
+        ca_pem: extra_roots(settings)?,
+        reach: Reach {
+            http: settings.callbacks.allow_http,
+            private: settings.callbacks.allow_private,
+        },
+        idle_timeout: Duration::from_secs(60),
+        body_bytes_max: CALLBACK_REPLY_BYTES_MAX,
+        connections_per_lane_max: 1,
+        ..TransportConfig::default()
+    };
+    Transport::new(config).context("prepare TLS for callbacks")
+}
+
 fn transport(settings: &Settings) -> anyhow::Result<Transport> {
-    let ca_pem = settings
-        .vendors
-        .ca_file
-        .as_ref()
-        .map(|path| {
-            std::fs::read(path).with_context(|| format!("read vendors.ca_file {}", path.display()))
-        })
-        .transpose()?;
     let proxy = settings.vendors.proxy.as_ref().map(|url| url.parse()).transpose();
     let config = TransportConfig {
-        ca_pem,
+        ca_pem: extra_roots(settings)?,
         proxy: proxy.map_err(|error| anyhow::anyhow!("vendors.proxy: {error}"))?,
         ..TransportConfig::default()
     };

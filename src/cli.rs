@@ -5,9 +5,11 @@
 //! output, everything else to standard error. With `-o json` the API's own answer is printed.
 
 pub mod apps;
+pub mod bench;
 pub mod certificates;
 pub mod check;
 pub mod client;
+pub mod demo;
 pub mod devices;
 pub mod explain;
 pub mod local;
@@ -16,6 +18,8 @@ pub mod output;
 pub mod preferences;
 pub mod send;
 pub mod serve;
+pub mod signals;
+pub mod sim;
 pub mod tls;
 
 use std::ffi::OsString;
@@ -99,12 +103,18 @@ impl Remote {
 pub enum Command {
     /// Run the server
     Serve(serve::Serve),
-    /// Run the server, the vendor simulators and some sample data, to look around
-    Demo(local::Demo),
+    /// Run server and vendor simulators, tell a story of messages, and stay up to look around
+    Demo(demo::Demo),
     /// Run the vendor simulators
-    Sim(local::Sim),
-    /// Measure a running server
-    Bench(local::Bench),
+    Sim(sim::Sim),
+    /// Measure the relay on this machine, or one that runs elsewhere
+    Bench(bench::Bench),
+    /// The simulators of a measurement
+    #[command(hide = true)]
+    BenchSims,
+    /// The bare loop of a measurement
+    #[command(hide = true)]
+    BenchLimit,
     /// Check settings, directories and keys without starting anything
     Check(check::Check),
     /// Create, change and list apps
@@ -170,11 +180,13 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
     let Cli { remote, command } = cli;
     match command {
         Command::Serve(command) => command.run(),
-        Command::Demo(command) => command.run(),
-        Command::Sim(command) => command.run(),
-        Command::Bench(command) => command.run(),
+        Command::Demo(command) => command.run(remote.output),
+        Command::Sim(command) => command.run(remote.output),
+        Command::Bench(command) => command.run(remote.key, remote.output),
+        Command::BenchSims => crate::bench::sims::run().map(|()| Answer::default()),
+        Command::BenchLimit => crate::bench::limit::run().map(|()| Answer::default()),
         Command::Check(command) => command.run(),
-        Command::Key(apps::KeyCommand::Usersig(command)) => command.run(),
+        Command::Key(apps::KeyCommand::Usersig(command)) => Ok(command.run(remote.output)?),
         other => {
             let client = remote.client(|name| std::env::var(name).ok())?;
             block_on(ask(other, &client, remote.output))?
@@ -200,6 +212,8 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         | Command::Demo(_)
         | Command::Sim(_)
         | Command::Bench(_)
+        | Command::BenchSims
+        | Command::BenchLimit
         | Command::Check(_) => Err(anyhow::anyhow!("this command does not ask a server")),
     }
 }
@@ -212,7 +226,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
 
 /// Writes an answer to standard output; false when that failed. A reader that closed its end
 /// early (`offpush … | head`) has what it wanted.
-fn print(text: &str) -> bool {
+pub fn print(text: &str) -> bool {
     if text.is_empty() {
         return true;
     }

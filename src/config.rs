@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::limits::{Dedupe, Lanes, Presence, Queue, Trace};
 use crate::config::mistake::Mistakes;
 use crate::config::secret::SECRET_KEY_BYTES;
-use crate::config::sections::{Auth, Drain, Http, Log, Secrets, Store, Tls, Vendors};
+use crate::config::sections::{Auth, Callbacks, Drain, Http, Log, Secrets, Store, Tls, Vendors};
 
 /// Variables that set a key start with this; sections and keys are joined with `__` too.
 pub const VARIABLE_PREFIX: &str = "OFFPUSH__";
@@ -66,6 +66,8 @@ pub struct Settings {
     pub presence: Presence,
     /// Where the vendors are.
     pub vendors: Vendors,
+    /// Where push results may be posted.
+    pub callbacks: Callbacks,
     /// What is logged.
     pub log: Log,
     /// How long a stop may take.
@@ -92,6 +94,7 @@ impl Default for Settings {
             trace: Trace::default(),
             presence: Presence::default(),
             vendors: Vendors::default(),
+            callbacks: Callbacks::default(),
             log: Log::default(),
             drain: Drain::default(),
             dev: false,

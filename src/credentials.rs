@@ -44,6 +44,8 @@ pub struct Certificate {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
+    /// The app, as credential files name it; when given it must be the one that is asked.
+    pub app: Option<AppId>,
     /// Vendor; required when new, and may not change.
     pub vendor: Option<String>,
     /// Name; required when new.
@@ -296,6 +298,20 @@ impl Credentials {
         revision: u32,
         why: Option<String>,
     ) -> Result<bool, CredentialsError> {
+        self.mark_broken_and(cert_id, revision, why, Batch::default()).await
+    }
+
+    /// The same, with more rows of [`partition_of`] in its commit.
+    ///
+    /// # Errors
+    /// As [`Credentials::mark_broken`].
+    pub async fn mark_broken_and(
+        &self,
+        cert_id: CertId,
+        revision: u32,
+        why: Option<String>,
+        more: Batch,
+    ) -> Result<bool, CredentialsError> {
         let _writing = self.writing.lock().await;
         let old = self.get(cert_id).ok_or(CredentialsError::NotFound)?;
         if old.info.revision != revision || old.info.broken.is_some() == why.is_some() {
@@ -303,7 +319,7 @@ impl Credentials {
         }
         let credential = self.stored_secret(&old.info).await?;
         let info = CertificateInfo { broken: why, ..old.info.clone() };
-        self.write(info, &credential).await?;
+        self.write_and(info, &credential, more).await?;
         Ok(true)
     }
 
@@ -349,6 +365,15 @@ impl Credentials {
         info: CertificateInfo,
         credential: &Value,
     ) -> Result<Arc<Certificate>, CredentialsError> {
+        self.write_and(info, credential, Batch::default()).await
+    }
+
+    async fn write_and(
+        &self,
+        info: CertificateInfo,
+        credential: &Value,
+        mut batch: Batch,
+    ) -> Result<Arc<Certificate>, CredentialsError> {
         let uploaded_at = info.updated_at;
         let certificate = self.build(info, credential, uploaded_at)?;
         let plain = zeroize::Zeroizing::new(credential.to_string());
@@ -357,7 +382,7 @@ impl Credentials {
         let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed) };
         let row = serde_json::to_vec(&row).expect("a certificate's row has only text keys");
         let key = row_key(info.app, info.cert_id);
-        let batch = Batch { put: vec![(key, Bytes::from(row))], ..Batch::default() };
+        batch.put.push((key, Bytes::from(row)));
         self.store.commit(partition_of(info.app), batch).await?;
         let certificate = Arc::new(certificate);
         let mut known = Known::clone(&self.known.load());
@@ -392,7 +417,8 @@ fn row_key(app: AppId, cert_id: CertId) -> Key {
     KeyBuilder::new(Class::Certificate).u64(app.0).u32(cert_id.0).finish()
 }
 
-fn partition_of(app: AppId) -> Partition {
+/// The partition in which the certificates of an app live.
+pub fn partition_of(app: AppId) -> Partition {
     Partition::of(&[b"app", &app.0.to_be_bytes()])
 }
 

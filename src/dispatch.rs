@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::access::AccessTokens;
@@ -21,6 +21,7 @@ use crate::dispatch::send::Sender;
 use crate::facts::Facts;
 use crate::model::id::CertId;
 use crate::outcome::Outcome;
+use crate::queue::handover::{Births, TakeOver};
 use crate::queue::{self, Held};
 use crate::registry::Registry;
 use crate::store::{Batch, Store};
@@ -82,17 +83,15 @@ pub struct Dispatch {
     sweep: Notify,
     /// Certificates whose waiting parcels are to be claimed whatever their due time.
     eager: Mutex<Vec<CertId>>,
+    /// Messages that ingest is handing over: their rows are not to be claimed.
+    births: Arc<Births>,
     draining: AtomicBool,
     tasks: TaskTracker,
 }
 
 impl Dispatch {
-    /// Builds the stage and starts its tasks; parcels come from `parcels`.
-    pub fn start(
-        rooms: Rooms,
-        settings: DispatchSettings,
-        parcels: mpsc::Receiver<Vec<Held>>,
-    ) -> Arc<Self> {
+    /// Builds the stage and starts its tasks; parcels come from `take_over`.
+    pub fn start(rooms: Rooms, settings: DispatchSettings, take_over: TakeOver) -> Arc<Self> {
         let access = AccessTokens::new(rooms.transport.clone(), rooms.clock.clone());
         let dispatch = Arc::new(Dispatch {
             sender: Sender::new(
@@ -105,10 +104,11 @@ impl Dispatch {
             lanes: Mutex::new(HashMap::new()),
             sweep: Notify::new(),
             eager: Mutex::new(Vec::new()),
+            births: take_over.births(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         });
-        tokio::spawn(take_in(dispatch.clone(), parcels));
+        tokio::spawn(take_in(dispatch.clone(), take_over));
         tokio::spawn(sweep::run(dispatch.clone()));
         tokio::spawn(follow_credentials(dispatch.clone()));
         dispatch
@@ -180,14 +180,27 @@ impl Dispatch {
         self.sweep.notify_one();
     }
 
+    /// Looks at everything now: time may have moved.
+    pub fn look_everywhere(&self) {
+        for lane in self.all_lanes() {
+            lane.wake();
+        }
+        self.look();
+    }
+
+    /// Stops at once, as a crash would: what is at the vendors is not waited for, nothing is given
+    /// back.
+    pub fn abandon(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.look_everywhere();
+    }
+
     /// Stops sending, lets what is at the vendors finish until `deadline`, and gives the rest
     /// back. Answers whether everything finished.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.draining.store(true, Ordering::Relaxed);
         self.tasks.close();
-        for lane in self.all_lanes() {
-            lane.wake();
-        }
+        self.look_everywhere();
         let finished = tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok();
         for lane in self.all_lanes() {
             self.give_back(lane.take_all()).await;
@@ -223,17 +236,20 @@ impl Dispatch {
 }
 
 /// Hands parcels from ingest to their lanes; what does not fit goes back to the store.
-async fn take_in(dispatch: Arc<Dispatch>, mut parcels: mpsc::Receiver<Vec<Held>>) {
+async fn take_in(dispatch: Arc<Dispatch>, mut take_over: TakeOver) {
     let mut together = Vec::new();
-    while parcels.recv_many(&mut together, 64).await > 0 {
+    while take_over.take(&mut together, 64).await > 0 {
         let mut surplus = Vec::new();
-        for held in together.drain(..).flatten() {
-            let lane = dispatch.lane(held.parcel.cert_id);
-            if dispatch.is_draining() {
-                surplus.push(held);
-            } else if let Some(held) = lane.push(held) {
-                surplus.push(held);
+        for born in together.drain(..).flatten() {
+            for held in born.parcels {
+                let lane = dispatch.lane(held.parcel.cert_id);
+                if dispatch.is_draining() {
+                    surplus.push(held);
+                } else if let Some(held) = lane.push(held) {
+                    surplus.push(held);
+                }
             }
+            drop(born.birth);
         }
         if !surplus.is_empty() {
             dispatch.give_back(surplus).await;

@@ -180,7 +180,7 @@ pub fn conversation(message: &Message) -> Conversation {
 }
 
 /// The zone for windows that name none: that of the device last seen.
-fn default_zone(account: &Account) -> Option<&str> {
+pub fn default_zone(account: &Account) -> Option<&str> {
     account
         .devices
         .iter()

@@ -9,20 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::clock::Clock;
 use crate::dedupe::{Dedupe, DedupeRule, Identity, Seen, partition_of};
+use crate::digest;
 use crate::facts::{self, Facts};
 use crate::ledger::Entry;
+use crate::message_names;
 use crate::model::app::App;
-use crate::model::id::{MessageId, Partition, UserId};
+use crate::model::id::{DeviceId, MessageId, Partition, UserId};
 use crate::model::message::{Invalid, Message};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
 use crate::policy::{self, MessageFacts, Phase, RuleSettings};
+use crate::queue::handover::{Born, HandOver};
 use crate::queue::{self, Held};
-use crate::recall;
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events::{self, MessageKind};
 use crate::trace::{self, DeliveryOpening, Opening};
@@ -90,7 +91,7 @@ pub struct Ingest {
     dedupe: Arc<Dedupe>,
     decider: Decider,
     repeats: Repeats,
-    parcels: mpsc::Sender<Vec<Held>>,
+    hand_over: HandOver,
     waiting: Arc<std::sync::atomic::AtomicI64>,
     settings: IngestSettings,
 }
@@ -102,24 +103,26 @@ struct Draft {
     message_id: MessageId,
     identity: Identity,
     partition: Partition,
+    /// Nothing but these devices, when set.
+    only: Option<Vec<(UserId, DeviceId)>>,
 }
 
 /// A message ready to be committed.
 struct Ready {
     draft: Draft,
     batch: Batch,
-    held: Vec<Held>,
+    born: Option<Born>,
     in_flight: i64,
 }
 
 impl Ingest {
-    /// Builds the stage. Parcels go to `parcels`; `waiting` counts deliveries in flight.
+    /// Builds the stage. Parcels go to `hand_over`; `waiting` counts deliveries in flight.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Clock,
         dedupe: Arc<Dedupe>,
         facts: Arc<Facts>,
-        parcels: mpsc::Sender<Vec<Held>>,
+        hand_over: HandOver,
         waiting: Arc<std::sync::atomic::AtomicI64>,
         settings: IngestSettings,
     ) -> Self {
@@ -129,7 +132,7 @@ impl Ingest {
             store,
             clock,
             dedupe,
-            parcels,
+            hand_over,
             waiting,
             settings,
         }
@@ -196,7 +199,35 @@ impl Ingest {
             message: Arc::new(message),
             content,
             partition,
+            only: None,
         }
+    }
+
+    /// Takes a message of the relay's own, for these devices only when any are named. It has an
+    /// identity and deliveries of its own, as every message.
+    ///
+    /// # Errors
+    /// As [`Ingest::take`].
+    pub async fn take_own(
+        &self,
+        app: &App,
+        json: &[u8],
+        only: Option<Vec<(UserId, DeviceId)>>,
+    ) -> Result<Taken, IngestError> {
+        let now = self.clock.now();
+        let (message, content) = match Message::parse_with_content(json) {
+            Ok(read) => read,
+            Err(invalid) => return Ok(Taken::Invalid(invalid)),
+        };
+        let draft = Draft { only, ..self.draft(app, message, content, DedupeRule::Chat, now) };
+        if let Some(of) = self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
+            return Ok(self.repeat(app, &draft, of));
+        }
+        let ready = self.prepare(app, draft, &Seen::default(), now).await?;
+        let mut taken = [None];
+        self.commit(app, vec![(0, ready)], &mut taken).await?;
+        let [taken] = taken;
+        taken.ok_or_else(|| StoreError::Conflict.into())
     }
 
     /// Refuses the request whole when the queue has no room for it.
@@ -218,9 +249,15 @@ impl Ingest {
         seen: &Seen,
         now: UnixMs,
     ) -> Result<Ready, StoreError> {
-        let decided =
-            self.decider.decide(app, &draft.message, draft.message_id, &seen.mark, now).await?;
+        let only = draft.only.as_deref();
+        let decided = self
+            .decider
+            .decide(app, &draft.message, draft.message_id, &seen.mark, only, now)
+            .await?;
         let mut batch = Batch::default();
+        if digest::wanted(app, &draft.message) {
+            sum_up(app, &draft, &decided.opening, &mut batch);
+        }
         let new: Vec<UserId> = draft
             .message
             .receivers
@@ -239,10 +276,12 @@ impl Ingest {
         entry.write(app.app, &mut batch);
         let (opening, held) = self.enqueue(app, &draft, decided, now, &mut batch);
         trace::open(draft.message_id, &opening, &mut batch);
-        recall::note(app.app, &draft.message, draft.message_id, &mut batch);
+        message_names::note(app.app, &draft.message, draft.message_id, &mut batch);
         let in_flight =
             opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
-        Ok(Ready { draft, batch, held, in_flight })
+        let born = (!held.is_empty())
+            .then(|| Born { birth: self.hand_over.announce(draft.message_id), parcels: held });
+        Ok(Ready { draft, batch, born, in_flight })
     }
 
     /// Adds the parcels: leased to this process when it can take them, else due at once.
@@ -268,7 +307,7 @@ impl Ingest {
             let text = crate::render::text::text(&draft.message, None, common.default_locale);
             opening.text = Some((text.title, text.body));
         }
-        let leased = self.parcels.capacity() > 0;
+        let leased = self.hand_over.has_room();
         let due = if leased { now.after(self.settings.lease) } else { now };
         let mut held = Vec::new();
         for parcel in crate::plan::parcels(&common, allowed) {
@@ -294,12 +333,12 @@ impl Ingest {
             .map(|(_, ready)| (ready.draft.partition, std::mem::take(&mut ready.batch)))
             .collect();
         let results = self.store.commit_all(batches).await;
-        let mut held = Vec::new();
+        let mut born = Vec::new();
         let mut failed = None;
         for ((index, ready), result) in ready.into_iter().zip(results) {
             match result {
-                Ok(()) => taken[index] = Some(self.accepted(ready, &mut held)),
-                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut held).await {
+                Ok(()) => taken[index] = Some(self.accepted(ready, &mut born)),
+                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut born).await {
                     Ok(known) => taken[index] = Some(known),
                     Err(error) => failed = Some(error),
                 },
@@ -308,15 +347,15 @@ impl Ingest {
             }
         }
         // What was committed is handed on even when a neighbour failed: it is accepted.
-        self.hand_on(held);
+        self.hand_over.give(born);
         failed.map_or(Ok(()), Err)
     }
 
-    fn accepted(&self, ready: Ready, held: &mut Vec<Held>) -> Taken {
+    fn accepted(&self, ready: Ready, born: &mut Vec<Born>) -> Taken {
         let Draft { message, message_id, identity, .. } = ready.draft;
         self.dedupe.remember(identity, &message.receivers, message_id);
         self.waiting.fetch_add(ready.in_flight, std::sync::atomic::Ordering::Relaxed);
-        held.extend(ready.held);
+        born.extend(ready.born);
         let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
         let took = self.clock.now().since(message_id.accepted_at());
         events::message_accepted(message_id, kind, message.receivers.len(), took);
@@ -328,7 +367,7 @@ impl Ingest {
         &self,
         app: &App,
         mut draft: Draft,
-        held: &mut Vec<Held>,
+        born: &mut Vec<Born>,
     ) -> Result<Taken, IngestError> {
         for _ in 0..CONFLICTS_MAX {
             let now = self.clock.now();
@@ -348,7 +387,7 @@ impl Ingest {
             let mut ready = self.prepare(app, draft, &seen, now).await?;
             let batch = std::mem::take(&mut ready.batch);
             match self.store.commit(ready.draft.partition, batch).await {
-                Ok(()) => return Ok(self.accepted(ready, held)),
+                Ok(()) => return Ok(self.accepted(ready, born)),
                 Err(StoreError::Conflict) => draft = ready.draft,
                 Err(StoreError::Full) => return Err(IngestError::Full),
                 Err(error) => return Err(error.into()),
@@ -365,17 +404,6 @@ impl Ingest {
         self.repeats.note(draft.message_id, opening);
         events::duplicate_dropped(of);
         Taken::Duplicate { message_id: draft.message_id, of }
-    }
-
-    fn hand_on(&self, held: Vec<Held>) {
-        if held.is_empty() {
-            return;
-        }
-        match self.parcels.try_send(held) {
-            Ok(()) => {}
-            // They become due when their lease ends; the sweep will find them.
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
-        }
     }
 
     /// So many deliveries that had ended are in flight again.
@@ -405,9 +433,27 @@ impl Ingest {
             *row = self.store.get(draft.partition, key).await?;
         }
         let seen = draft.identity.read(rows, now)?;
-        let decided =
-            self.decider.decide(app, &draft.message, draft.message_id, &seen.mark, now).await?;
+        let decided = self
+            .decider
+            .decide(app, &draft.message, draft.message_id, &seen.mark, None, now)
+            .await?;
         Ok(Ok((draft.message_id, decided.opening)))
+    }
+}
+
+/// Notes what the end of a do-not-disturb window is to sum up.
+fn sum_up(app: &App, draft: &Draft, opening: &Opening, batch: &mut Batch) {
+    for delivery in &opening.deliveries {
+        if delivery.ended == Some(Terminal::Suppressed(Reason::DoNotDisturb)) {
+            let sum = digest::Sum {
+                app: app.app,
+                user: &delivery.user,
+                message: &draft.message,
+                message_id: draft.message_id,
+                expires_at: opening.facts.expires_at,
+            };
+            digest::add(&sum, &delivery.receiver, batch);
+        }
     }
 }
 

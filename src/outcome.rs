@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::account;
 use crate::clock::Clock;
 use crate::credentials::Certificate;
+use crate::digest;
 use crate::ledger::Entry;
-use crate::model::id::{CertId, Token};
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
-use crate::queue::{self, Held};
+use crate::queue::{self, Delivery, Held};
 use crate::registry::{Owner, Registry};
+use crate::results::Results;
+use crate::results::event::{About, DeviceRetired, Event, PushResult, Stage};
+use crate::statistics::{self, Count, Day};
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
@@ -42,6 +46,8 @@ pub enum Said {
     Refused {
         /// Where it leads.
         terminal: Terminal,
+        /// It counts for the digest at the end of the do-not-disturb window.
+        sum_up: bool,
         /// The facts.
         recheck: Recheck,
     },
@@ -80,6 +86,8 @@ enum Fate {
 /// What the lane should know of a settled parcel.
 #[derive(Clone, Debug, Default)]
 pub struct Effect {
+    /// The vendor was asked: a rule's refusal says nothing about the vendor.
+    pub asked: bool,
     /// Deliveries the vendor took.
     pub accepted: usize,
     /// Tokens it called dead in a way that a wrong credential also would.
@@ -111,6 +119,7 @@ pub struct Outcome {
     registry: Registry,
     clock: Clock,
     waiting: Arc<AtomicI64>,
+    results: Results,
     settings: OutcomeSettings,
 }
 
@@ -120,9 +129,15 @@ impl Outcome {
         store: Arc<dyn Store>,
         clock: Clock,
         waiting: Arc<AtomicI64>,
+        results: Results,
         settings: OutcomeSettings,
     ) -> Self {
-        Outcome { registry: Registry::new(store.clone()), store, clock, waiting, settings }
+        Outcome { registry: Registry::new(store.clone()), store, clock, waiting, results, settings }
+    }
+
+    /// Where what became of pushes is told.
+    pub fn results(&self) -> &Results {
+        &self.results
     }
 
     /// Settles a parcel: one thing said per delivery, in order. Deliveries that are to be tried
@@ -142,6 +157,7 @@ impl Outcome {
         let batch = std::mem::take(&mut drawn.batch);
         self.store.commit(held.parcel.message_id.partition(), batch).await?;
         self.waiting.fetch_sub(drawn.ended, Ordering::Relaxed);
+        self.results.added(held.parcel.app, drawn.events);
         self.report(certificate, held, said, &drawn);
         if believe_dead {
             self.retire_dead(certificate, held, said, now).await;
@@ -164,9 +180,21 @@ impl Outcome {
         let mut entry = Entry::default();
         let mut due: Option<UnixMs> = None;
         let mut dead = Vec::new();
+        let wanted = self.results.wanted(held.parcel.app);
+        let (mut sendable, mut sent) = (0, 0);
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
+            if let Said::Refused { sum_up: true, recheck, .. } = said {
+                let sum = digest::Sum {
+                    app: held.parcel.app,
+                    user: &delivery.user,
+                    message: &held.message,
+                    message_id: held.parcel.message_id,
+                    expires_at: held.parcel.expires_at,
+                };
+                digest::add(&sum, &recheck.receiver, &mut drawn.batch);
+            }
             drawn.effect.note(said, held, &self.settings);
             match self.fate_of(certificate, said, held, now) {
                 Ended(terminal) => {
@@ -174,6 +202,14 @@ impl Outcome {
                     drawn.ended += 1;
                     drawn.terminals.push(terminal);
                     result.ended = Some(terminal);
+                    // What no vendor was asked about is no push yet.
+                    if let Some(attempt) = &result.attempt {
+                        sendable += 1;
+                        sent += i64::from(terminal == Terminal::Pushed);
+                        if wanted {
+                            self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
+                        }
+                    }
                     if terminal == Terminal::DeadLetter {
                         dead.push((delivery.clone(), result.attempt.clone()));
                     }
@@ -206,7 +242,38 @@ impl Outcome {
             dead_letters::add(&held.parcel, delivery, last, now, &mut drawn.batch);
         }
         entry.write(held.parcel.app, &mut drawn.batch);
+        let (app, day) = (held.parcel.app, Day::of(held.parcel.message_id.accepted_at()));
+        for (count, by) in [(Count::Sendable, sendable), (Count::Sent, sent)] {
+            if by != 0 {
+                statistics::add(app, day, name_of(certificate), count, by, &mut drawn.batch);
+            }
+        }
         drawn
+    }
+
+    /// Adds the event of a push that ended at its vendor.
+    fn tell(
+        &self,
+        certificate: Option<&Certificate>,
+        held: &Held,
+        (delivery, attempt, terminal): (&Delivery, &Attempt, Terminal),
+        drawn: &mut Drawn,
+    ) {
+        let parcel = &held.parcel;
+        let (err_code, err_info) = error_of(attempt, terminal);
+        let event = Event::Push(PushResult {
+            about: About::message(&held.message, parcel.message_id),
+            message_id: parcel.message_id,
+            to: &delivery.user,
+            device_id: &delivery.device_id,
+            cert_id: parcel.cert_id,
+            platform: platform_of(certificate),
+            stage: Stage::Sent,
+            err_code,
+            err_info: &err_info,
+        });
+        let (partition, now) = (parcel.message_id.partition(), self.clock.now());
+        drawn.events += self.results.add(parcel.app, partition, &event, now, &mut drawn.batch);
     }
 
     fn fate_of(
@@ -270,15 +337,27 @@ impl Outcome {
             let Verdict::TokenDead { since, .. } = answer.verdict else { continue };
             let owner =
                 Owner { user: delivery.user.clone(), device_id: delivery.device_id.clone() };
-            let token: (CertId, &Token) = (held.parcel.cert_id, &delivery.token);
-            let retired = self
-                .registry
-                .retire(held.parcel.app, &owner, token, delivery.registered_at, since, now)
-                .await;
+            let token = (held.parcel.cert_id, &delivery.token, delivery.registered_at);
+            let app = held.parcel.app;
+            let hash = delivery.token.short_hash();
+            let event = Event::DeviceRetired(DeviceRetired {
+                user: &delivery.user,
+                device_id: &delivery.device_id,
+                cert_id: held.parcel.cert_id,
+                platform: platform_of(certificate),
+                token_hash: &hash,
+                source: "push",
+                why: &answer.code,
+            });
+            let partition = account::partition_of(app, &delivery.user);
+            let announce = |batch: &mut Batch| {
+                self.results.add(app, partition, &event, now, batch);
+            };
+            let retired = self.registry.retire(app, &owner, token, since, now, announce).await;
             match retired {
                 Ok(true) => {
                     let vendor = name_of(certificate);
-                    let hash = delivery.token.short_hash();
+                    self.results.added(app, i64::from(self.results.wanted(app)));
                     events::token_retired(vendor, held.parcel.cert_id.0, &hash);
                 }
                 Ok(false) => {}
@@ -293,12 +372,30 @@ fn name_of(certificate: Option<&Certificate>) -> &'static str {
     certificate.map_or("", |certificate| certificate.vendor.profile().name)
 }
 
+/// Tencent's number of the vendor; 0, unknown, when the certificate is gone.
+fn platform_of(certificate: Option<&Certificate>) -> u8 {
+    certificate.map_or(0, |certificate| certificate.vendor.profile().tencent_platform)
+}
+
+/// `ErrCode` and `ErrInfo`: the vendor's number where its code is one, else the HTTP status, and
+/// never 0 for a push that was not taken.
+fn error_of(attempt: &Attempt, terminal: Terminal) -> (i64, String) {
+    if terminal == Terminal::Pushed {
+        return (0, String::new());
+    }
+    let code = attempt.code.parse().unwrap_or(0);
+    let code = if code == 0 { i64::from(attempt.status).max(1) } else { code };
+    let says = [attempt.code.as_str(), attempt.says.as_str()].join(" ");
+    (code, format!("{}: {}", terminal.as_str(), says.trim()))
+}
+
 /// What a commit will hold and what to tell afterwards.
 #[derive(Default)]
 struct Drawn {
     batch: Batch,
     effect: Effect,
     ended: i64,
+    events: i64,
     terminals: Vec<Terminal>,
 }
 
@@ -340,6 +437,7 @@ fn fate(
 impl Effect {
     fn note(&mut self, said: &Said, held: &Held, settings: &OutcomeSettings) {
         let Said::Answered { answer, .. } = said else { return };
+        self.asked = true;
         match answer.verdict {
             Verdict::Accepted => self.accepted += 1,
             Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,

@@ -17,6 +17,7 @@ use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::dedupe::DedupeRule;
 use crate::ingest::{Ingest, IngestError, Taken};
+use crate::model::addressed::addressed;
 use crate::model::id::{AppId, Partition, UserId, digest128};
 use crate::model::message::RECEIVERS_MAX;
 use crate::model::time::UnixMs;
@@ -210,7 +211,8 @@ impl PushTasks {
             let rest = match self.page(&mut task).await {
                 Ok(()) => pace,
                 Err(error) => {
-                    tracing::warn!(%error, task = task.task_id, "a page of a push will be tried again");
+                    let task = &task.task_id;
+                    tracing::warn!(%error, task, "a page of a push will be tried again");
                     TRY_AGAIN_AFTER
                 }
             };
@@ -239,10 +241,8 @@ impl PushTasks {
         }
         let after = task.after.as_ref().map_or("", UserId::as_str);
         let page = digest128(&[task.task_id.as_bytes(), after.as_bytes()]);
-        let messages: Vec<Vec<u8>> = receivers
-            .chunks(RECEIVERS_MAX)
-            .map(|users| crate::api::tencent::fields::addressed(&task.message, users))
-            .collect();
+        let messages: Vec<Vec<u8>> =
+            receivers.chunks(RECEIVERS_MAX).map(|users| addressed(&task.message, users)).collect();
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
         let rule = DedupeRule::AllMembers { page };
         for taken in self.ingest.take_as(&app, &messages, rule).await? {

@@ -24,6 +24,8 @@ use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Expect, Key, StoreError};
 use crate::vendor::Badge;
 
+pub mod handover;
+
 /// One device a parcel goes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {

@@ -251,6 +251,9 @@ impl Registry {
                     device.seen_at = now;
                 }
                 device.was_background |= report.presence == Presence::Background;
+                if report.presence == Presence::Foreground {
+                    device.foreground_at = Some(now);
+                }
                 if let Some(unread) = report.unread {
                     device.unread = unread;
                     batch.put.push((badge_key(app, user, device_id), counter(unread)));
@@ -346,6 +349,7 @@ impl Registry {
 
     /// Retires a token that its vendor called dead. Nothing happens when the device has another
     /// token by now, or registered this one after `since`. Answers whether it was retired.
+    /// `announce` may add rows to the commit that retires it; it may run more than once.
     ///
     /// # Errors
     /// The store's.
@@ -353,20 +357,21 @@ impl Registry {
         &self,
         app: AppId,
         owner: &Owner,
-        token: (CertId, &Token),
-        registered_at: UnixMs,
+        (cert_id, token, registered_at): (CertId, &Token, UnixMs),
         since: Option<UnixMs>,
         now: UnixMs,
+        announce: impl Fn(&mut Batch),
     ) -> Result<bool, StoreError> {
         self.accounts
-            .change(app, &owner.user, |account, _| {
+            .change(app, &owner.user, |account, batch| {
                 let Some(device) = account.device_mut(&owner.device_id) else { return Ok(false) };
-                let unchanged = (device.cert_id, &device.token) == token
+                let unchanged = (device.cert_id, &device.token) == (cert_id, token)
                     && device.registered_at == registered_at
                     && device.token_state == TokenState::Live;
                 let registered_since = since.is_some_and(|since| device.registered_at > since);
                 if unchanged && !registered_since {
                     device.token_state = TokenState::Dead { at: now };
+                    announce(batch);
                 }
                 Ok(unchanged && !registered_since)
             })
@@ -502,7 +507,8 @@ fn enter(
         registered_at: now,
         seen_at: now,
         token_changes,
-        was_background: known.is_some_and(|known| known.was_background),
+        was_background: known.as_ref().is_some_and(|known| known.was_background),
+        foreground_at: known.and_then(|known| known.foreground_at),
     };
     batch.put.push((listing_key(app, device.cert_id, user, &device), Bytes::new()));
     account.devices.push(device.clone());

@@ -13,7 +13,7 @@
 //!
 //! A value of the message beats the certificate's, which beats the vendor's default (Tencent
 //! Cloud Chat, product/269/133879). Which fields are for one vendor alone only that vendor knows:
-//! [`Vendor::own`](crate::vendor::Vendor::own).
+//! [`Vendor::own`].
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -128,7 +128,10 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
     let message = source.message;
     let own = request.vendor.own(&source.info);
     let conversation = conversation(message);
-    let collapses = request.collapse != Collapse::Never;
+    let replaces = match request.collapse {
+        Collapse::Message(replaced) => Some(replaced.to_string()),
+        Collapse::Never | Collapse::Conversation => None,
+    };
     let notify_id = notify_id(request, &conversation);
     let Shown { kind, title, body, subtitle, ext, image, conversation, info } =
         shown(request, &own, kind(&own, request.voip_allowed), conversation);
@@ -143,7 +146,8 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
         message_id: request.message_id.to_string(),
         conversation,
         notify_id,
-        collapses,
+        collapses: request.collapse == Collapse::Conversation,
+        replaces,
         expires_at: expires_at(message, request.message_id),
         priority: message.priority,
         info,
@@ -314,7 +318,9 @@ mod tests {
             let change = |request: &mut RenderRequest<'_>| request.collapse = collapse;
             let push = rendered(rest, &Stub::android(), change).notification;
             assert!(push.notify_id > 0 && push.notify_id <= i32::MAX as u32);
-            assert_eq!(push.collapses, collapse != Collapse::Never);
+            assert_eq!(push.collapses, collapse == Collapse::Conversation);
+            let same = matches!(collapse, Collapse::Never | Collapse::Message(_));
+            assert_eq!(push.shown_as() == stub::MESSAGE_ID.to_string(), same || push.collapses);
             push.notify_id
         };
         let bye = HI.replace("hi", "bye");

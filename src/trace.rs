@@ -18,7 +18,7 @@ use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
 use crate::policy::{DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::store::keys::{Class, KeyBuilder, KeyReader, after_prefix};
-use crate::store::{Batch, Key, Row, StoreError};
+use crate::store::{Batch, Expect, Key, Row, StoreError};
 
 /// How much is remembered.
 #[derive(Clone, Debug)]
@@ -44,6 +44,10 @@ pub struct Opening {
     pub seq: Option<u32>,
     /// `MsgKey`.
     pub key: Option<String>,
+    /// `MsgTime`, Unix seconds.
+    pub time_s: Option<u64>,
+    /// `TaskId`.
+    pub task_id: Option<String>,
     /// Fields of the message that were not known.
     pub unknown_fields: u32,
     /// Title and text as first rendered, when the operator keeps text.
@@ -186,6 +190,8 @@ impl Opening {
             random: message.random,
             seq: message.seq,
             key: message.key.clone(),
+            time_s: message.time_s,
+            task_id: message.task_id.clone(),
             unknown_fields: message.unknown_fields,
             text: None,
             facts,
@@ -203,6 +209,45 @@ fn key(message_id: MessageId, at: UnixMs, parcel: u16, order: u16) -> Key {
 pub fn open(message_id: MessageId, opening: &Opening, batch: &mut Batch) {
     let row = postcard::to_allocvec(opening).expect("an opening is plain data");
     batch.put.push((key(message_id, UnixMs(0), 0, 0), Bytes::from(row)));
+}
+
+/// Where a message's opening is.
+pub fn opening_key(message_id: MessageId) -> Key {
+    key(message_id, UnixMs(0), 0, 0)
+}
+
+/// Reads an opening's row.
+///
+/// # Errors
+/// `Corrupt` when it cannot be read.
+pub fn read_opening(message_id: MessageId, row: &[u8]) -> Result<Opening, StoreError> {
+    let damaged = |_| StoreError::Corrupt { key: opening_key(message_id) };
+    postcard::from_bytes(row).map_err(damaged)
+}
+
+/// Adds a receipt that came at `at`, unless the same one is there already: then the batch
+/// conflicts. Its key is made from what it says, so that a repeat meets it.
+pub fn receipt(
+    message_id: MessageId,
+    delivery: u16,
+    receipt: Receipt,
+    at: UnixMs,
+    batch: &mut Batch,
+) {
+    let order = match receipt {
+        Receipt::Reached => 0,
+        Receipt::Clicked => 1,
+        Receipt::NotShown(status) => {
+            u16::try_from(status.min(4_093)).map_or(2, |status| status + 2)
+        }
+    };
+    // Behind every sending: whatever the clocks say, a receipt follows what it is about.
+    let key = key(message_id, UnixMs(u64::MAX), delivery, order);
+    let result = StepResult { receipt: Some(receipt), ..StepResult::of(delivery) };
+    let step = Step { at, results: vec![result] };
+    let row = postcard::to_allocvec(&step).expect("a step is plain data");
+    batch.expect.push((key.clone(), Expect::Absent));
+    batch.put.push((key, Bytes::from(row)));
 }
 
 /// Adds a settled sending. `parcel` and `order` keep two steps of one millisecond apart.

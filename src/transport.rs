@@ -13,6 +13,7 @@ mod connection;
 mod exchange;
 mod pool;
 pub mod proxy;
+pub mod reach;
 pub mod tls;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::transport::connect::Origin;
 use crate::transport::exchange::Failure;
 use crate::transport::pool::{Pool, PoolKey};
 use crate::transport::proxy::ProxyUrl;
+use crate::transport::reach::Reach;
 use crate::transport::tls::{Roots, TlsConfigError};
 
 /// How often a request the peer refused to begin is offered again inside one [`Transport::send`].
@@ -109,6 +111,8 @@ pub struct TransportConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// Everything but loopback hosts is reached through this proxy.
     pub proxy: Option<ProxyUrl>,
+    /// What may be dialled.
+    pub reach: Reach,
     /// Longest wait for a usable connection: name, TCP, proxy and TLS together.
     pub connect_timeout: Duration,
     /// A connection without requests for this long (at most half as long again) is closed.
@@ -132,6 +136,7 @@ impl Default for TransportConfig {
         TransportConfig {
             ca_pem: None,
             proxy: None,
+            reach: Reach::default(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3_600),
             max_age: Duration::from_secs(6 * 3_600),
@@ -259,7 +264,7 @@ impl Transport {
 
     #[cold]
     fn make_pool(&self, key: PoolKey, lane: &Lane, uri: &Uri) -> Result<Arc<Pool>, TransportError> {
-        let origin = Origin::of(uri)?;
+        let origin = Origin::of(uri, self.inner.config.reach)?;
         let tls = match origin.tls {
             true => Some(self.inner.roots.client_config(lane)?),
             false => None,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::auth::{Admin, OfApp};
+use crate::api::auth::{Admin, OfApp, app_id_of};
 use crate::api::body::{self, Body};
 use crate::api::error::ApiError;
 use crate::model::app::{AfterWindow, App, AppSettings, HonourMute};
@@ -18,6 +18,9 @@ use crate::model::time::{UnixMs, rfc3339};
 
 /// Longest name of an app or a key, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+
+/// Longest callback URL, in bytes.
+const URL_BYTES_MAX: usize = 2_048;
 
 /// Most UserSig keys of one app.
 const USERSIG_KEYS_MAX: usize = 8;
@@ -71,15 +74,15 @@ pub async fn get_app(OfApp { app, .. }: OfApp) -> Json<AppView> {
     Json(view(&app))
 }
 
-/// `PUT /v1/apps/{app}`: creates it, or changes the fields that are given.
+/// `PUT /v1/apps/{app}`: creates it, or changes the fields that are given; `null` takes one back
+/// to its default.
 pub async fn put_app(
     State(api): State<Arc<Api>>,
     _: Admin,
     Path(app): Path<String>,
     body: Body,
 ) -> Result<(StatusCode, Json<AppView>), ApiError> {
-    let malformed = || ApiError::bad("app_malformed", "app", "app must be a number (SDKAppID)");
-    let id = app.parse().map(AppId).map_err(|_| malformed())?;
+    let id = app_id_of(&app)?;
     let given: Value = body::read(body)?;
     let Value::Object(given) = given else {
         let message = "the body must be an object";
@@ -89,10 +92,22 @@ pub async fn put_app(
     let mut merged = serde_json::to_value(&old)
         .map_err(|error| ApiError::bad("app_malformed", "app", error.to_string()))?;
     if let Value::Object(merged) = &mut merged {
-        merged.extend(given);
+        for (field, value) in given {
+            // A null takes a field back to its default. One that is not known stays, so that the
+            // typing mistake is reported.
+            if value.is_null() && merged.contains_key(&field) {
+                merged.remove(&field);
+            } else {
+                merged.insert(field, value);
+            }
+        }
     }
     let settings: AppSettings = body::read_slice(merged.to_string().as_bytes())?;
     check(&settings)?;
+    if let Some(url) = &settings.callback_url {
+        let refused = |message| ApiError::bad("field_malformed", "callback_url", message);
+        api.results.check_address(url).map_err(refused)?;
+    }
     let (app, is_new) = api.apps.put(id, settings, api.clock.now()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(view(&app))))
@@ -110,13 +125,19 @@ fn check(settings: &AppSettings) -> Result<(), ApiError> {
     if settings.usersig_keys.iter().any(String::is_empty) {
         return Err(ApiError::bad("field_malformed", "usersig_keys", "a key is empty"));
     }
-    if let Some(url) = &settings.callback_url {
-        let parsed: Option<axum::http::Uri> = url.parse().ok();
-        let scheme = parsed.as_ref().and_then(axum::http::Uri::scheme_str);
-        if !matches!(scheme, Some("http" | "https")) {
-            let message = "callback_url must be an http or https URL";
-            return Err(ApiError::bad("field_malformed", "callback_url", message));
-        }
+    settings.callback_url.as_deref().map_or(Ok(()), check_callback_url)
+}
+
+fn check_callback_url(url: &str) -> Result<(), ApiError> {
+    let refused = |message| Err(ApiError::bad("field_malformed", "callback_url", message));
+    let parsed: Option<Uri> = url.parse().ok().filter(|_| url.len() <= URL_BYTES_MAX);
+    let scheme = parsed.as_ref().and_then(Uri::scheme_str);
+    if !matches!(scheme, Some("http" | "https")) {
+        return refused("callback_url must be an http or https URL");
+    }
+    let authority = parsed.as_ref().and_then(Uri::authority);
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return refused("callback_url must not hold credentials, they would show in answers");
     }
     Ok(())
 }

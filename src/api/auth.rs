@@ -4,6 +4,7 @@
 //! A key that is nobody's is 401. A key of another app is 403 whether or not the asked app exists,
 //! so that nothing can be learned about apps that are not one's own.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -58,8 +59,22 @@ async fn param(parts: &mut Parts, api: &Arc<Api>, name: &str) -> Result<String, 
 
 async fn app_id(parts: &mut Parts, api: &Arc<Api>) -> Result<AppId, ApiError> {
     let text = param(parts, api, "app").await?;
-    let id = text.parse().map(AppId);
-    id.map_err(|_| ApiError::bad("app_malformed", "app", "app must be a number (SDKAppID)"))
+    app_id_of(&text)
+}
+
+/// Reads an app's number from a path.
+///
+/// # Errors
+/// 400.
+pub fn app_id_of(text: &str) -> Result<AppId, ApiError> {
+    let id = number(text).map(AppId);
+    id.ok_or_else(|| ApiError::bad("app_malformed", "app", "app must be a number (SDKAppID)"))
+}
+
+/// A number in its one way of writing: `7`, not `+7` or `07`, so that a resource has one address.
+pub fn number<T: FromStr>(text: &str) -> Option<T> {
+    let plain = text == "0" || text.starts_with(|digit: char| ('1'..='9').contains(&digit));
+    text.parse().ok().filter(|_| plain)
 }
 
 fn known(api: &Api, app: AppId) -> Result<Arc<App>, ApiError> {
@@ -67,7 +82,6 @@ fn known(api: &Api, app: AppId) -> Result<Arc<App>, ApiError> {
     api.apps.get(app).ok_or_else(|| ApiError::not_found("app_not_found", message()).field("app"))
 }
 
-const NOBODY: &str = "the key is not known";
 const FOREIGN: &str = "the key is for another app";
 
 impl FromRequestParts<Arc<Api>> for Admin {
@@ -78,10 +92,10 @@ impl FromRequestParts<Arc<Api>> for Admin {
             return Ok(Admin);
         }
         let key = bearer(parts)?;
-        match api.check_key(key)? {
+        match api.keys.scope_of(key) {
             Some(Caller::Admin) => Ok(Admin),
             Some(Caller::App(_)) => Err(ApiError::forbidden("only the admin key may do this")),
-            None => Err(ApiError::unauthorized(NOBODY)),
+            None => Err(api.unknown_key()),
         }
     }
 }
@@ -90,19 +104,17 @@ impl FromRequestParts<Arc<Api>> for OfApp {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        if api.open_to_all {
-            let app = app_id(parts, api).await?;
-            return Ok(OfApp { app: known(api, app)?, is_admin: true });
-        }
-        let caller = api.check_key(bearer(parts)?)?;
+        let caller =
+            if api.open_to_all { Some(Caller::Admin) } else { api.keys.scope_of(bearer(parts)?) };
+        let caller = caller.ok_or_else(|| api.unknown_key())?;
         let asked = app_id(parts, api).await?;
         match caller {
-            Some(Caller::Admin) => Ok(OfApp { app: known(api, asked)?, is_admin: true }),
-            Some(Caller::App(own)) if own == asked => {
-                Ok(OfApp { app: known(api, asked)?, is_admin: false })
+            Caller::App(own) if own != asked => Err(ApiError::forbidden(FOREIGN)),
+            Caller::App(_) | Caller::Admin => {
+                let app = known(api, asked)?;
+                api.limits.may_ask(asked)?;
+                Ok(OfApp { app, is_admin: caller == Caller::Admin })
             }
-            Some(Caller::App(_)) => Err(ApiError::forbidden(FOREIGN)),
-            None => Err(ApiError::unauthorized(NOBODY)),
         }
     }
 }
@@ -111,34 +123,42 @@ impl FromRequestParts<Arc<Api>> for OfUser {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let text = param(parts, api, "user").await?;
-        let user = UserId::from(checked_id(&text, "user", "user_malformed")?);
-        if api.open_to_all {
-            let app = app_id(parts, api).await?;
-            return Ok(OfUser { app: known(api, app)?, user });
-        }
-        let key = bearer(parts)?.to_owned();
-        let caller = api.keys.scope_of(&key);
+        let key = if api.open_to_all { None } else { Some(bearer(parts)?.to_owned()) };
+        let caller = key.as_ref().map_or(Some(Caller::Admin), |key| api.keys.scope_of(key));
         let asked = app_id(parts, api).await?;
-        match caller {
-            Some(Caller::Admin) => Ok(OfUser { app: known(api, asked)?, user }),
-            Some(Caller::App(own)) if own == asked => Ok(OfUser { app: known(api, asked)?, user }),
-            Some(Caller::App(_)) => Err(ApiError::forbidden(FOREIGN)),
-            None => {
-                api.check_attempts()?;
-                let app = api.apps.get(asked).filter(|app| {
-                    let keys = &app.settings.usersig_keys;
-                    let now = api.clock.now();
-                    usersig::verify(&key, keys, asked, user.as_str(), now).is_ok()
-                });
-                match app {
-                    Some(app) => Ok(OfUser { app, user }),
-                    None => {
-                        api.failed_attempt();
-                        Err(ApiError::unauthorized(NOBODY))
-                    }
-                }
+        match (caller, key) {
+            (Some(Caller::App(own)), _) if own != asked => Err(ApiError::forbidden(FOREIGN)),
+            (None, Some(key)) => of_user_sig(parts, api, asked, &key).await,
+            (Some(_) | None, _) => {
+                let app = known(api, asked)?;
+                api.limits.may_ask(asked)?;
+                Ok(OfUser { app, user: user_of(parts, api).await? })
             }
         }
     }
+}
+
+async fn user_of(parts: &mut Parts, api: &Arc<Api>) -> Result<UserId, ApiError> {
+    let text = param(parts, api, "user").await?;
+    Ok(UserId::from(checked_id(&text, "user", "user_malformed")?))
+}
+
+/// The key is no API key: it may be a UserSig of the path's user.
+async fn of_user_sig(
+    parts: &mut Parts,
+    api: &Arc<Api>,
+    asked: AppId,
+    sig: &str,
+) -> Result<OfUser, ApiError> {
+    let user = user_of(parts, api).await;
+    let app = api.apps.get(asked).filter(|app| {
+        let keys = &app.settings.usersig_keys;
+        let now = api.clock.now();
+        let named = user.as_ref().map(UserId::as_str);
+        named.is_ok_and(|user| usersig::verify(sig, keys, asked, user, now).is_ok())
+    });
+    // Only what fails counts: many clients at once are no attack.
+    let Some(app) = app else { return Err(api.unknown_key()) };
+    api.limits.may_ask(asked)?;
+    Ok(OfUser { app, user: user? })
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::auth::{Admin, OfApp};
+use crate::api::auth::{Admin, OfApp, number};
 use crate::api::body::{self, Body};
 use crate::api::error::ApiError;
 use crate::credentials::{Certificate, Draft};
@@ -56,9 +56,12 @@ pub struct CertificateView {
     /// Last upload of a secret.
     #[serde(with = "rfc3339")]
     pub updated_at: UnixMs,
+    /// Where its vendor may post receipts: a secret of operator and vendor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_path: Option<String>,
 }
 
-fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
+fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
     let info = &certificate.info;
     CertificateView {
         app: info.app,
@@ -76,6 +79,7 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
         revision: info.revision,
         created_at: info.created_at,
         updated_at: info.updated_at,
+        receipt_path: api.receipts.path_of(certificate),
     }
 }
 
@@ -84,8 +88,8 @@ fn view(certificate: &Certificate, now: UnixMs) -> CertificateView {
 /// # Errors
 /// 400.
 pub fn cert_id_of(text: &str) -> Result<CertId, ApiError> {
-    let number = text.parse().map(CertId);
-    number.map_err(|_| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
+    let number = number(text).map(CertId);
+    number.ok_or_else(|| ApiError::bad("cert_id_malformed", "cert_id", "cert_id must be a number"))
 }
 
 fn find(api: &Api, app: AppId, cert_id: &str) -> Result<Arc<Certificate>, ApiError> {
@@ -102,9 +106,10 @@ pub async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<CertificateView>), ApiError> {
     let draft = read_draft(&api, request, None).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.create(app.app, draft, now).await?;
-    Ok((StatusCode::CREATED, Json(view(&certificate, now))))
+    Ok((StatusCode::CREATED, Json(view(&api, &certificate, now))))
 }
 
 /// `PUT …/certificates/{cert_id}`
@@ -117,9 +122,21 @@ pub async fn change(
 ) -> Result<Json<CertificateView>, ApiError> {
     let old = find(&api, app.app, &cert_id)?;
     let draft = read_draft(&api, request, Some(&old)).await?;
+    check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
-    Ok(Json(view(&certificate, now)))
+    Ok(Json(view(&api, &certificate, now)))
+}
+
+/// A credential file names its app; it must not end up in another one by mistake.
+fn check_app(draft: &Draft, asked: AppId) -> Result<(), ApiError> {
+    match draft.app {
+        Some(named) if named != asked => {
+            let message = format!("the upload is for app {named}, the path names app {asked}");
+            Err(ApiError::bad("app_mismatch", "app", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads an upload: JSON, or a form with the file.
@@ -207,7 +224,7 @@ pub async fn list(
         .credentials
         .list(Some(app.app))
         .iter()
-        .map(|certificate| view(certificate, now))
+        .map(|certificate| view(&api, certificate, now))
         .collect();
     Ok(Json(json!({ "certificates": certificates })))
 }
@@ -218,7 +235,7 @@ pub async fn show(
     OfApp { app, .. }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
-    Ok(Json(view(&*find(&api, app.app, &cert_id)?, api.clock.now())))
+    Ok(Json(view(&api, &*find(&api, app.app, &cert_id)?, api.clock.now())))
 }
 
 /// `DELETE …/certificates/{cert_id}`

@@ -103,7 +103,7 @@ pub async fn search(
 }
 
 /// Unix seconds, or RFC 3339.
-fn instant(field: &str, text: &str) -> Result<UnixMs, ApiError> {
+pub fn instant(field: &str, text: &str) -> Result<UnixMs, ApiError> {
     if let Ok(seconds) = text.parse() {
         return Ok(UnixMs::from_secs(seconds));
     }

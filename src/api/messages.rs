@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,13 @@ use crate::api::Api;
 use crate::api::auth::OfApp;
 use crate::api::body::Body;
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
 use crate::ingest::{MESSAGES_MAX, Taken};
-use crate::model::id::{AppId, CertId, MessageId};
+use crate::model::app::App;
+use crate::model::id::{CertId, MessageId};
 use crate::model::message::Invalid;
+use crate::recall;
 use crate::telemetry::events::{self, TurnedAway};
 
 /// One message's answer.
@@ -65,18 +69,29 @@ struct Posted<'a> {
 /// `POST …/messages`: one message, or `{"messages": […]}`.
 pub async fn take(
     State(api): State<Arc<Api>>,
-    OfApp { app, .. }: OfApp,
+    caller: Result<OfApp, ApiError>,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let OfApp { app, .. } = caller.inspect_err(|error| {
+        if error.code == RATE_LIMITED {
+            events::messages_turned_away(TurnedAway::RateLimited, 1);
+        }
+    })?;
     if api.is_draining() {
         events::messages_turned_away(TurnedAway::Draining, 1);
         return Err(ApiError::unavailable("draining", "the relay is stopping"));
     }
-    api.limits.may_ask(app.app).inspect_err(|_| {
-        events::messages_turned_away(TurnedAway::RateLimited, 1);
-    })?;
     let body = body?;
-    let batch = match serde_json::from_slice::<Posted<'_>>(&body) {
+    // A caller who goes away, or whose time is over, must not leave a message half taken: it is
+    // committed, counted and handed on by a task of its own.
+    let taking = tokio::spawn(async move { take_body(&api, &app, &body).await });
+    taking.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", LOST))?
+}
+
+const LOST: &str = "the relay failed while it took this, post it again";
+
+async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiError> {
+    let batch = match serde_json::from_slice::<Posted<'_>>(body) {
         Ok(Posted { messages: Some(messages) }) => Some(read_batch(messages)?),
         // Anything else is read as one message, whose reader names the mistake.
         Ok(_) | Err(_) => None,
@@ -84,9 +99,9 @@ pub async fn take(
     let taken = match &batch {
         Some(batch) => {
             let messages: Vec<&[u8]> = batch.iter().map(|raw| raw.get().as_bytes()).collect();
-            api.ingest.take(&app, &messages).await
+            api.ingest.take(app, &messages).await
         }
-        None => api.ingest.take(&app, &[body.as_ref()]).await,
+        None => api.ingest.take(app, &[body]).await,
     };
     let taken = taken.inspect_err(|error| {
         let cause = match error {
@@ -122,29 +137,41 @@ fn answer(taken: Vec<Taken>, single: bool) -> Response {
     (StatusCode::ACCEPTED, Json(json!({ "results": results }))).into_response()
 }
 
-/// `DELETE …/messages/{message_id}`: what is queued of it ends as `cancelled`.
+/// Names to show in place of a withdrawn message: the relay does not keep them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WithdrawQuery {
+    from_nick: Option<String>,
+    group_name: Option<String>,
+}
+
+/// `DELETE …/messages/{message_id}`: what is queued of it ends as `cancelled`. What was shown is
+/// replaced by a notice, when the app asks for that (`replace_recalled`).
 pub async fn withdraw(
     State(api): State<Arc<Api>>,
     OfApp { app, .. }: OfApp,
     Path((_, message_id)): Path<(String, String)>,
+    query: Result<Query<WithdrawQuery>, QueryRejection>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
+    let Query(query) = query?;
     let message_id = message_id_of(&message_id)?;
-    if !withdraw_message(&api, app.app, message_id).await? {
-        return Err(not_found());
-    }
-    Ok(Json(json!({ "message_id": message_id, "status": "withdrawn" })))
+    let withdrawn = withdraw_message(&api, &app, message_id, &query).await?;
+    Ok(Json(withdrawn.ok_or_else(not_found)?))
 }
 
-/// Withdraws a message of this app, whatever named it. Answers whether there is one.
+/// Withdraws a message of this app, whatever named it. Answers what became of it; `None` when
+/// there is no such message.
 ///
 /// # Errors
 /// The store's.
 pub async fn withdraw_message(
     api: &Api,
-    app: AppId,
+    app: &App,
     message_id: MessageId,
-) -> Result<bool, ApiError> {
-    let Some(trace) = search::one(&api.store, app, message_id).await? else { return Ok(false) };
+    names: &WithdrawQuery,
+) -> Result<Option<serde_json::Value>, ApiError> {
+    let Some(trace) = search::one(&api.store, app.app, message_id).await? else { return Ok(None) };
+    let is_first = !api.withdrawn.holds(message_id);
     api.withdrawn.add(message_id).await?;
     let mut lanes: Vec<CertId> = Vec::new();
     for device in trace.opening.deliveries.iter().filter_map(|delivery| delivery.device.as_ref()) {
@@ -153,7 +180,17 @@ pub async fn withdraw_message(
             api.dispatch.hurry(device.cert_id);
         }
     }
-    Ok(true)
+    let mut answer = json!({ "message_id": message_id, "status": "withdrawn" });
+    if app.settings.replace_recalled
+        && is_first
+        && let Some(recall) = recall::of(&trace, api.clock.now())
+    {
+        let notice = recall.message(names.from_nick.as_deref(), names.group_name.as_deref());
+        let bytes = notice.to_string().into_bytes();
+        let taken = api.ingest.take_own(app, &bytes, Some(recall.devices)).await?;
+        answer["replaced_by"] = json!(TakenView::from(taken).message_id);
+    }
+    Ok(Some(answer))
 }
 
 /// Reads a message id from a path.

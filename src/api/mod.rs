@@ -4,29 +4,36 @@ pub mod admin;
 pub mod auth;
 pub mod body;
 pub mod certificates;
+pub mod deadline;
 pub mod devices;
 pub mod error;
 pub mod explain;
 pub mod limits;
 pub mod messages;
+pub mod openapi;
 pub mod operate;
 pub mod preferences;
+pub mod receipts;
+pub mod statistics;
 pub mod tencent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use axum::RequestExt;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{DefaultBodyLimit, MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 
 use crate::api::error::ApiError;
 use crate::api::limits::Limits;
 use crate::api::tencent::FrontDoor;
-use crate::api_keys::{ApiKeys, Caller};
+use crate::api_keys::ApiKeys;
 use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
@@ -34,7 +41,9 @@ use crate::dispatch::Dispatch;
 use crate::facts::Withdrawn;
 use crate::ingest::Ingest;
 use crate::preferences::receive_options::ReceiveOptions;
+use crate::receipts::Receipts;
 use crate::registry::Registry;
+use crate::results::Results;
 use crate::store::Store;
 use crate::telemetry::{Metrics, events};
 
@@ -64,6 +73,10 @@ pub struct Api {
     pub ingest: Arc<Ingest>,
     /// Lanes.
     pub dispatch: Arc<Dispatch>,
+    /// Takes receipts.
+    pub receipts: Receipts,
+    /// Posts results.
+    pub results: Results,
     /// Withdrawn messages.
     pub withdrawn: Withdrawn,
     /// Rooms of the Tencent-shaped front door.
@@ -76,27 +89,22 @@ pub struct Api {
     pub draining: AtomicBool,
     /// Development: everybody is the operator.
     pub open_to_all: bool,
+    /// Longest time for one request, its body included.
+    pub request_timeout: Duration,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
 }
 
 impl Api {
-    /// Whose key it is; slows down callers who guess or who ask too often.
-    fn check_key(&self, key: &str) -> Result<Option<Caller>, ApiError> {
-        let caller = self.keys.scope_of(key);
-        if caller.is_none() {
-            self.check_attempts()?;
-            self.failed_attempt();
+    /// The answer to a key that is nobody's; guessing is slowed down.
+    fn unknown_key(&self) -> ApiError {
+        match self.limits.may_fail() {
+            Ok(()) => {
+                tracing::warn!("a request came with a key that is nobody's");
+                ApiError::unauthorized("the key is not known")
+            }
+            Err(too_many) => too_many,
         }
-        Ok(caller)
-    }
-
-    fn check_attempts(&self) -> Result<(), ApiError> {
-        self.limits.may_try().map_err(|after| limits::too_many(after, "too many unknown keys"))
-    }
-
-    fn failed_attempt(&self) {
-        self.limits.note_failure();
     }
 
     /// Whether new messages are taken.
@@ -133,6 +141,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/messages/{message_id}", delete(messages::withdraw))
         .route("/messages/{message_id}/explain", get(explain::one))
         .route("/explain", get(explain::search).post(explain::dry_run))
+        .route("/statistics", get(statistics::show))
         .route("/dead-letters", get(operate::dead_letters))
         .route("/dead-letters/replay", post(operate::replay));
     Router::new()
@@ -143,11 +152,13 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/lanes", get(operate::lanes))
         .route("/v1/lanes/{cert_id}/pause", post(operate::pause))
         .route("/v1/lanes/{cert_id}/resume", post(operate::resume))
+        .merge(receipts::routes())
         .route("/healthz", get(operate::healthz))
         .route("/health", get(operate::readyz))
         .route("/readyz", get(operate::readyz))
         .route("/version", get(operate::version))
         .route("/metrics", get(operate::metrics))
+        .route("/openapi.json", get(openapi::show))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(api.body_bytes_max))
@@ -165,18 +176,33 @@ async fn other_method() -> ApiError {
 }
 
 /// Around every request: its id, its count, its log line.
-async fn around(State(_api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_plain(id)).cloned();
     let id = given.unwrap_or_else(new_request_id);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let mut response = next.run(request).await;
+    let mut response = match check_path(&mut request).await {
+        Ok(()) => deadline::within(api.request_timeout, request, next).await,
+        Err(error) => error.into_response(),
+    };
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let status = response.status().as_u16();
     events::request_answered(route, status);
     tracing::debug!(%method, route, status, request_id = ?id, "request answered");
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// Handlers may take any part of a path for text.
+async fn check_path(request: &mut Request) -> Result<(), ApiError> {
+    match request.extract_parts::<RawPathParams>().await {
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(invalid)) => {
+            let status = axum::http::StatusCode::BAD_REQUEST;
+            Err(ApiError::new(status, "path_malformed", invalid.body_text()))
+        }
+        // Some paths have no parameters.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn is_plain(id: &HeaderValue) -> bool {

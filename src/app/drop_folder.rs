@@ -107,6 +107,7 @@ async fn take(api: &Arc<Api>, path: &Path) -> anyhow::Result<Option<CertId>> {
         .into_iter()
         .find(|known| known.info.name == description.name);
     let mut draft = Draft {
+        app: Some(description.app),
         vendor: Some(description.vendor),
         name: Some(description.name),
         environment: Some(description.environment),

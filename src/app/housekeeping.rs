@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use crate::api::Api;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
+use crate::message_names;
 use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
-use crate::recall;
+use crate::statistics::{self, DAYS_KEPT, Day};
 use crate::store::{Batch, Key, Scope, StoreError};
 use crate::telemetry::events;
 use crate::trace;
@@ -53,6 +54,10 @@ async fn measure(api: Arc<Api>, waiting: Arc<AtomicI64>, mut stopping: watch::Re
         let lanes = api.dispatch.lanes();
         let count = |condition| lanes.iter().filter(|lane| lane.condition == condition).count();
         events::lanes_measured(count("running"), count("paused"), count("breaker_open"));
+        // The ledger knows better than a count in memory, which a lost answer leaves wrong.
+        if let Ok(ledger) = crate::ledger::read(&api.store, None).await {
+            waiting.store(ledger.in_flight, Ordering::Relaxed);
+        }
         let waiting = u64::try_from(waiting.load(Ordering::Relaxed)).unwrap_or(0);
         events::queue_measured(waiting, api.store.disk_bytes());
         tokio::select! {
@@ -84,8 +89,10 @@ async fn forget(
             keep = keep.mul_f64(0.8).max(Duration::from_secs(60));
         }
         remove(&api, trace::outdated(before(now, keep)), "traces").await;
+        let first = Day::of(now).before(DAYS_KEPT);
+        remove(&api, statistics::outdated(first), "statistics").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
-        remove(&api, recall::outdated(before(now, life)), "recall names").await;
+        remove(&api, message_names::outdated(before(now, life)), "message names").await;
         if let Err(error) = api.withdrawn.forget_before(before(now, life)).await {
             tracing::warn!(%error, "old withdrawals could not be forgotten");
         }

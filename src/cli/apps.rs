@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -9,6 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::{Client, path};
 use crate::cli::output::{Answer, Format};
+use crate::clock::Clock;
+use crate::model::id::AppId;
+use crate::usersig;
 
 const APP_COLUMNS: &[&str] =
     &["app", "name", "admins", "callback_url", "honour_mute", "created_at"];
@@ -152,7 +156,12 @@ pub struct Usersig {
     #[arg(long, value_name = "FILE")]
     pub secret_key_file: PathBuf,
     /// For how long it is valid, in seconds
-    #[arg(long, default_value_t = 180 * 86_400, value_name = "SECONDS")]
+    #[arg(
+        long,
+        default_value_t = 180 * 86_400,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub expires_s: u64,
 }
 
@@ -161,9 +170,14 @@ impl Usersig {
     ///
     /// # Errors
     /// When the key's file cannot be read.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        let _key = read_word(&self.secret_key_file)?;
-        Err(anyhow::anyhow!("`key usersig` is not built yet"))
+    pub fn run(self, format: Format) -> anyhow::Result<Answer> {
+        let key = read_word(&self.secret_key_file)?;
+        let now = Clock::system().now();
+        let validity = Duration::from_secs(self.expires_s);
+        let sig = usersig::make(&key, AppId(self.app.app), &self.user, now, validity);
+        let expires_at = now.after(validity).to_string();
+        let answer = json!({ "user": self.user, "usersig": sig, "expires_at": expires_at });
+        Ok(Answer::of(&answer, format, |_| sig.clone()))
     }
 }
 
@@ -190,7 +204,7 @@ impl KeyCommand {
                 let path = path(&["v1", "apps", &delete.app.segment(), "keys", &delete.id]);
                 Ok(Answer::record(&client.delete(&path).await?, format))
             }
-            KeyCommand::Usersig(usersig) => usersig.run(),
+            KeyCommand::Usersig(usersig) => usersig.run(format),
         }
     }
 }

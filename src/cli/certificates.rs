@@ -69,7 +69,8 @@ fn certificate_path(app: &AppFlag, cert_id: u32, more: &[&str]) -> String {
 /// Where a credential comes from.
 #[derive(Args)]
 pub struct CredentialFlags {
-    /// The vendor's file: .p8, .p12, service account …; or the credential object as JSON
+    /// The vendor's file: .p8, .p12, service account …; or as JSON the credential object, or a
+    /// whole upload such as `offpush sim --out` writes
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// A field of the credential, such as key_id=ABC; @FILE as value reads a file
@@ -83,15 +84,19 @@ pub struct Upload {
     /// Which app.
     #[command(flatten)]
     pub app: AppFlag,
-    /// The vendor, by its name in the API.
-    #[arg(long, help = format!("The vendor: {}", known_vendors()))]
-    pub vendor: String,
+    /// The vendor, by its name in the API; a file that holds a whole upload names it itself.
+    #[arg(
+        long,
+        help = format!("The vendor: {}", known_vendors()),
+        required_unless_present = "file"
+    )]
+    pub vendor: Option<String>,
     /// A name, for people
     #[arg(long)]
     pub name: Option<String>,
-    /// Which of the vendor's worlds
-    #[arg(long, value_enum, default_value_t)]
-    pub environment: World,
+    /// Which of the vendor's worlds [default: production]
+    #[arg(long, value_enum)]
+    pub environment: Option<World>,
     /// The certificate ID to take; without it the next free one
     #[arg(long, value_name = "ID")]
     pub cert_id: Option<u32>,
@@ -104,10 +109,9 @@ pub struct Upload {
 }
 
 /// The environments as flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum World {
     /// Store and TestFlight builds
-    #[default]
     Production,
     /// Development builds, where the vendor has a world for them
     Sandbox,
@@ -212,15 +216,22 @@ fn judged(answer: &Value, format: Format) -> Answer {
 
 impl Upload {
     fn body(&self) -> anyhow::Result<Value> {
-        let environment = match self.environment {
-            World::Production => "production",
-            World::Sandbox => "sandbox",
+        let mut body = match self.credential.whole_upload() {
+            Some(upload) => upload,
+            None => {
+                let vendor = self.vendor.as_deref().context("--vendor is needed with this file")?;
+                json!({ "credential": self.credential.credential(vendor)? })
+            }
         };
-        let mut body = json!({
-            "vendor": self.vendor,
-            "environment": environment,
-            "credential": self.credential.credential(&self.vendor)?,
-        });
+        if let Some(vendor) = &self.vendor {
+            body["vendor"] = json!(vendor);
+        }
+        if let Some(environment) = self.environment {
+            body["environment"] = json!(match environment {
+                World::Production => "production",
+                World::Sandbox => "sandbox",
+            });
+        }
         if let Some(name) = &self.name {
             body["name"] = json!(name);
         }
@@ -236,6 +247,13 @@ impl Upload {
 }
 
 impl CredentialFlags {
+    /// The file's content when it is the body of an upload: an object with a `credential`.
+    fn whole_upload(&self) -> Option<Value> {
+        let bytes = fs::read(self.file.as_ref()?).ok()?;
+        let object: Value = serde_json::from_slice(&bytes).ok()?;
+        object["credential"].is_object().then_some(object)
+    }
+
     /// The `credential` object of the API, for this vendor.
     fn credential(&self, vendor: &str) -> anyhow::Result<Value> {
         let mut fields = BTreeMap::new();
@@ -247,7 +265,14 @@ impl CredentialFlags {
             return Ok(json!(fields));
         };
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let object: Option<Map<String, Value>> = serde_json::from_slice(&bytes).ok();
+        let mut object: Option<Map<String, Value>> = serde_json::from_slice(&bytes).ok();
+        // Of a whole upload only the credential counts here.
+        if let Some(Value::Object(mut inner)) =
+            object.as_mut().and_then(|object| object.remove("credential"))
+        {
+            inner.extend(fields.into_iter().map(|(name, value)| (name, json!(value))));
+            return Ok(Value::Object(inner));
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let read =
             vendor::named(vendor).map(|vendor| vendor.credential_from_file(&name, &bytes, &fields));

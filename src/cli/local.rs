@@ -1,12 +1,9 @@
-//! The commands that run by themselves: `serve`, `demo`, `sim`, `bench`; and the flags that give
-//! settings.
+//! The flags that give settings to the commands that run by themselves.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::output::Answer;
 use crate::config::mistake::Mistakes;
 use crate::config::{Override, Overrides, Settings};
 
@@ -79,82 +76,6 @@ impl ConfigFlags {
         });
         Overrides { dev: self.dev, set: general.chain(single).collect() }
     }
-}
-
-/// `offpush demo`.
-#[derive(Args)]
-pub struct Demo {
-    /// Where to listen; port 0 takes any free port
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
-    /// Keep the data here; without it nothing is kept
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-}
-
-impl Demo {
-    /// Runs server and simulators until a stop signal.
-    ///
-    /// # Errors
-    /// Why it could not start.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("demo")
-    }
-}
-
-/// `offpush sim`.
-#[derive(Args)]
-pub struct Sim {
-    /// Where to listen; port 0 takes any free port
-    #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
-    /// Write the certificate authority and sample credentials here
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-}
-
-impl Sim {
-    /// Runs the simulators until a stop signal.
-    ///
-    /// # Errors
-    /// Why they could not start.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("sim")
-    }
-}
-
-/// `offpush bench`.
-#[derive(Args)]
-pub struct Bench {
-    /// For how long, in seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    pub duration_s: u64,
-    /// Messages per second; 0 is as fast as it goes
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub rate: u64,
-    /// Connections at a time
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub connections: usize,
-    /// Receivers of each message
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub receivers: usize,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Bench {
-    /// Measures until the time is over.
-    ///
-    /// # Errors
-    /// Why it could not measure.
-    pub fn run(self) -> anyhow::Result<Answer> {
-        not_built("bench")
-    }
-}
-
-fn not_built(command: &str) -> anyhow::Result<Answer> {
-    Err(anyhow::anyhow!("`{command}` is not built yet"))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Ledger {
 }
 
 /// Accepted, in flight, and each terminal state with its reasons below it.
-fn render_ledger(ledger: &Value) -> String {
+pub fn render_ledger(ledger: &Value) -> String {
     let mut lines = vec![("accepted".to_owned(), cell(&ledger["accepted"]))];
     lines.push(("in_flight".to_owned(), cell(&ledger["in_flight"])));
     let none = Map::new();

@@ -48,7 +48,7 @@ pub struct ReceiveOption {
     /// Whose.
     #[command(flatten)]
     pub user: UserFlags,
-    /// c2c:<peer> or group:<id>
+    /// c2c:PEER or group:ID
     pub conversation: String,
     /// 0 ring, 1 receive nothing, 2 do not ring, 3 ring for mentions, 4 receive only mentions;
     /// without it the option is shown

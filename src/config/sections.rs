@@ -35,6 +35,9 @@ pub struct Http {
     pub key_requests_per_s: u32,
     /// How many requests one key may send at once before the rate counts.
     pub key_burst: u32,
+    /// Requests per second, from everybody together, that may come with a key that is nobody's;
+    /// more are answered 429. 0 switches the limit off.
+    pub unknown_keys_per_s: u32,
 }
 
 impl Default for Http {
@@ -46,6 +49,7 @@ impl Default for Http {
             connections_max: 10_000,
             key_requests_per_s: 20_000,
             key_burst: 40_000,
+            unknown_keys_per_s: 50,
         }
     }
 }
@@ -134,6 +138,17 @@ impl Vendors {
         }
         endpoints
     }
+}
+
+/// `[callbacks]`: where push results may be posted. Callback addresses come through the API, so
+/// what they may reach is the operator's decision.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Callbacks {
+    /// Plain http addresses too.
+    pub allow_http: bool,
+    /// Addresses of this machine and of private networks too.
+    pub allow_private: bool,
 }
 
 /// `[log]`.

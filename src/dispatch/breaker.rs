@@ -64,6 +64,11 @@ impl Breaker {
         self.probing = true;
     }
 
+    /// The probe came to nothing: nobody asked the vendor, or nobody knows what it said.
+    pub fn unprobe(&mut self) {
+        self.probing = false;
+    }
+
     /// The vendor answered. Answers whether this closed it.
     pub fn succeeded(&mut self) -> bool {
         let was_open = self.open_until.is_some();

@@ -288,6 +288,10 @@ impl Lane {
     /// Learns from a settled parcel. Answers whether the breaker opened or closed by it.
     pub fn learn(&self, effect: &Effect, now: Instant) -> Option<Turn> {
         let mut pace = self.pace();
+        if !effect.asked {
+            pace.breaker.unprobe();
+            return None;
+        }
         if effect.accepted > 0 {
             pace.suspects = 0;
         } else {
@@ -302,6 +306,11 @@ impl Lane {
         }
         pace.failed_handshakes = 0;
         pace.breaker.succeeded().then_some(Turn::Closed)
+    }
+
+    /// A parcel ended without anything to learn from: if it was the probe, another may go.
+    pub fn learn_nothing(&self) {
+        self.pace().breaker.unprobe();
     }
 
     /// Its condition.

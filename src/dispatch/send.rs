@@ -6,16 +6,19 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::access::AccessTokens;
-use crate::credentials::Certificate;
+use crate::credentials::{self, Certificate};
+use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::{Lane, Turn};
 use crate::model::id::{AppId, CertId, Token, UserId};
-use crate::model::reason::Terminal;
+use crate::model::message::Notice;
+use crate::model::reason::{Reason, Terminal};
 use crate::outcome::{Effect, Said};
-use crate::policy::{self, DeviceFacts, Phase, ReceiverFacts};
+use crate::policy::{self, Phase};
 use crate::queue::{self, Delivery, Held};
 use crate::registry::{Owner, Registry};
 use crate::render::{Collapse, Reader, RenderRequest, Source, render};
+use crate::results::event::{CertificateBroken, Event};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
@@ -72,8 +75,10 @@ impl Dispatch {
     /// Sends one parcel and settles it.
     pub(crate) async fn deliver(self: &Arc<Self>, lane: &Lane, mut held: Held) {
         let id = held.id();
+        let mut effect = None;
+        let mut certificate = None;
         if self.renew_lease(&mut held).await {
-            let certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
+            certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
             let said = match self.say(lane, certificate.as_deref(), &held).await {
                 Ok(said) => said,
                 Err(error) => {
@@ -82,11 +87,14 @@ impl Dispatch {
                     vec![Said::Postponed { until }; held.parcel.deliveries.len()]
                 }
             };
-            if let Some(effect) = self.settle(lane, certificate.as_deref(), &held, &said).await {
-                self.act(lane, certificate.as_deref(), &effect).await;
-            }
+            effect = self.settle(lane, certificate.as_deref(), &held, &said).await;
         }
+        // First let go of it: what follows may look for its row, which is due again.
         lane.release(id);
+        match effect {
+            Some(effect) => self.act(lane, certificate.as_deref(), &effect).await,
+            None => lane.learn_nothing(),
+        }
     }
 
     /// Makes sure nobody else takes the parcel while it is at the vendor. Answers whether it is
@@ -115,12 +123,30 @@ impl Dispatch {
         certificate: Option<&Certificate>,
         held: &Held,
     ) -> Result<Vec<Said>, StoreError> {
+        // Signing in may take long. It comes before the second look, so that nothing but the
+        // request itself lies between that look and the vendor.
+        let usable = |certificate: &&Certificate| {
+            certificate.info.enabled && held.parcel.expires_at > self.rooms.clock.now()
+        };
+        let access = match certificate.filter(usable) {
+            Some(certificate) => {
+                let connections = self.sender.connections(certificate, lane.generation());
+                Some(self.sender.access.current(certificate, &connections).await)
+            }
+            None => None,
+        };
         let mut said: Vec<Option<Said>> = self.look_again(held).await?;
         let open: Vec<usize> = (0..said.len()).filter(|index| said[*index].is_none()).collect();
-        if let Some(certificate) = certificate
+        if let (Some(certificate), Some(access)) = (certificate, access)
             && !open.is_empty()
         {
-            let answers = self.send(lane, certificate, held, &open).await;
+            let answers = match access {
+                Ok(access) => self.send(lane, certificate, access, held, &open).await,
+                Err(answer) => {
+                    let said = Said::Answered { answer, status: 0, latency: Duration::ZERO };
+                    vec![said; open.len()]
+                }
+            };
             for (index, answer) in open.into_iter().zip(answers) {
                 said[index] = Some(answer);
             }
@@ -135,6 +161,7 @@ impl Dispatch {
         let parcel = &held.parcel;
         let now = self.rooms.clock.now();
         let app = self.rooms.apps.get(parcel.app);
+        let digests = app.as_ref().is_some_and(|app| digest::wanted(app, &held.message));
         let settings = self.rooms.facts.rule_settings(app.as_deref());
         let mut message = crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
         message.expires_at = parcel.expires_at;
@@ -173,7 +200,11 @@ impl Dispatch {
                 settings: &settings,
             };
             let refusal = policy::decide(&facts);
-            said.push(refusal.map(|refusal| refused(refusal.reason, receiver, device)));
+            said.push(refusal.map(|refusal| Said::Refused {
+                terminal: Terminal::of(refusal.reason),
+                sum_up: digests && refusal.reason == Reason::DoNotDisturb,
+                recheck: Recheck { receiver, device },
+            }));
         }
         Ok(said)
     }
@@ -183,6 +214,7 @@ impl Dispatch {
         &self,
         lane: &Lane,
         certificate: &Certificate,
+        access: Option<AccessToken>,
         held: &Held,
         open: &[usize],
     ) -> Vec<Said> {
@@ -191,13 +223,6 @@ impl Dispatch {
             Err(why) => return vec![Said::TooLarge { why }; open.len()],
         };
         let connections = self.sender.connections(certificate, lane.generation());
-        let access = match self.sender.access.current(certificate, &connections).await {
-            Ok(access) => access,
-            Err(answer) => {
-                let said = Said::Answered { answer, status: 0, latency: Duration::ZERO };
-                return vec![said; open.len()];
-            }
-        };
         let targets: Vec<Target> = open
             .iter()
             .map(|index| {
@@ -250,7 +275,10 @@ impl Dispatch {
             vendor: certificate.vendor,
             certificate: &certificate.sending,
             voip_allowed: certificate.info.options.voip,
-            collapse: Collapse::Never,
+            collapse: match held.message.notice {
+                Some(Notice::Recalled(replaced)) => Collapse::Message(replaced),
+                Some(Notice::Summed(_)) | None => Collapse::Never,
+            },
         };
         let mut notification =
             render(&request).map_err(|refusal| refusal.to_string())?.notification;
@@ -347,10 +375,27 @@ impl Dispatch {
         }
         let why = [rejection.code.as_str(), rejection.says.as_str()].join(" ").trim().to_owned();
         let info = &certificate.info;
-        let marked =
-            self.rooms.credentials.mark_broken(info.cert_id, info.revision, Some(why)).await;
+        let broken = Event::CertificateBroken(CertificateBroken {
+            cert_id: info.cert_id,
+            name: &info.name,
+            vendor,
+            platform: certificate.vendor.profile().tencent_platform,
+            why: &why,
+        });
+        let results = self.rooms.outcome.results();
+        let (partition, now) = (credentials::partition_of(info.app), self.rooms.clock.now());
+        let mut batch = Batch::default();
+        let added = results.add(info.app, partition, &broken, now, &mut batch);
+        let marked = self
+            .rooms
+            .credentials
+            .mark_broken_and(info.cert_id, info.revision, Some(why.clone()), batch)
+            .await;
         match marked {
-            Ok(true) => events::certificate_broken(info.cert_id.0, vendor, &rejection.code),
+            Ok(true) => {
+                results.added(info.app, added);
+                events::certificate_broken(info.cert_id.0, vendor, &rejection.code);
+            }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "a broken certificate could not be marked"),
         }
@@ -359,14 +404,6 @@ impl Dispatch {
 
 fn is_owner(owner: Option<&Owner>, delivery: &Delivery) -> bool {
     owner.is_some_and(|owner| owner.user == delivery.user && owner.device_id == delivery.device_id)
-}
-
-fn refused(
-    reason: crate::model::reason::Reason,
-    receiver: ReceiverFacts,
-    device: Option<DeviceFacts>,
-) -> Said {
-    Said::Refused { terminal: Terminal::of(reason), recheck: Recheck { receiver, device } }
 }
 
 fn is_auth_rejected(said: &Said) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
+use crate::model::id::CertId;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
 use crate::store::keys::{after_prefix, just_after};
@@ -51,6 +52,20 @@ async fn sweep(dispatch: &Arc<Dispatch>, horizon: Duration) -> Result<Option<Uni
     let eager = std::mem::take(
         &mut *dispatch.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
     );
+    let swept = sweep_lanes(dispatch, horizon, &eager).await;
+    if swept.is_err() {
+        // What was asked for is still to be done.
+        let mut asked = dispatch.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        asked.extend(eager);
+    }
+    swept
+}
+
+async fn sweep_lanes(
+    dispatch: &Arc<Dispatch>,
+    horizon: Duration,
+    eager: &[CertId],
+) -> Result<Option<UnixMs>, StoreError> {
     let now = dispatch.rooms.clock.now();
     let mut next: Option<UnixMs> = None;
     let mut range = queue::everything();
@@ -95,7 +110,15 @@ async fn bring(
         let Some((last, _)) = rows.last() else { break };
         due.start = just_after(last);
         let mut claims = Vec::with_capacity(rows.len());
+        let now = dispatch.rooms.clock.now();
         for (key, row) in rows {
+            // Ahead of time only what nobody holds may be claimed. The order of the two questions
+            // matters: a birth ends after the lane has the parcel.
+            if queue::due_of(&key).is_some_and(|due| due > now)
+                && queue::id_of(&key).is_some_and(|(id, _)| dispatch.births.is_on_its_way(id))
+            {
+                continue;
+            }
             if queue::id_of(&key).is_some_and(|id| lane.keeps(id)) {
                 continue;
             }
@@ -104,7 +127,7 @@ async fn bring(
                 Err(error) => tracing::error!(%error, "a parcel cannot be read and is left alone"),
             }
         }
-        claim(dispatch, lane, claims).await;
+        claim(dispatch, lane, claims).await?;
         if last_page {
             break;
         }
@@ -118,9 +141,13 @@ async fn bring(
 }
 
 /// Moves rows forward by the lease; whoever moves a row first has it.
-async fn claim(dispatch: &Arc<Dispatch>, lane: &Lane, mut claims: Vec<Held>) {
+async fn claim(
+    dispatch: &Arc<Dispatch>,
+    lane: &Lane,
+    mut claims: Vec<Held>,
+) -> Result<(), StoreError> {
     if claims.is_empty() {
-        return;
+        return Ok(());
     }
     let until = dispatch.rooms.clock.now().after(dispatch.settings.lease);
     let batches = claims
@@ -133,12 +160,14 @@ async fn claim(dispatch: &Arc<Dispatch>, lane: &Lane, mut claims: Vec<Held>) {
         .collect();
     let results = dispatch.rooms.store.commit_all(batches).await;
     let mut surplus = Vec::new();
+    let mut failed = None;
     for (held, result) in claims.into_iter().zip(results) {
         match result {
             Ok(()) => surplus.extend(lane.push(held)),
             Err(StoreError::Conflict) => {}
-            Err(error) => tracing::warn!(%error, "a parcel could not be claimed"),
+            Err(error) => failed = Some(error),
         }
     }
     dispatch.give_back(surplus).await;
+    failed.map_or(Ok(()), Err)
 }

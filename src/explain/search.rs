@@ -112,38 +112,33 @@ pub async fn many(
     }
     let mut found = Vec::new();
     let mut looked_at = 0;
-    let mut carried = Vec::new();
     loop {
         let rows = store.scan(Scope::Everywhere, range.clone(), PAGE).await?;
-        let last_page = rows.len() < PAGE;
         looked_at += rows.len();
-        if let Some((last, _)) = rows.last() {
-            range.start = just_after(last);
-        }
-        carried.extend(rows);
-        let mut traces = trace::read(std::mem::take(&mut carried))?;
-        // The last message's rows may go on in the next page: read it again from its start.
-        if !last_page && let Some(last) = traces.pop() {
-            let whole = trace::of_message(last.message_id);
-            if traces.is_empty() && looked_at > PAGE {
-                traces.push(last);
-            } else {
-                range.start = whole.start;
+        let full = rows.len() == PAGE;
+        let last = rows.last().map(|(key, _)| key.clone());
+        let mut traces = trace::read(rows)?;
+        // The last message's rows may go on behind the page: it is read again, whole.
+        if full && let Some(cut) = traces.pop() {
+            range.start = trace::of_message(cut.message_id).start;
+            if traces.is_empty() {
+                traces.extend(one(store, app, cut.message_id).await?);
+                range.start = trace::of_message(cut.message_id).end;
             }
+        } else if let Some(last) = last.filter(|_| full) {
+            // Only rows of a message whose opening is gone.
+            range.start = trace::behind(&last).unwrap_or_else(|| just_after(&last));
         }
         for trace in traces {
             let message_id = trace.message_id;
             if query.matches(app, &trace) {
                 found.push(trace);
             }
-            if found.len() == limit {
-                return Ok((found, Some(message_id)));
-            }
-            if looked_at >= ROWS_MAX {
+            if found.len() == limit || looked_at >= ROWS_MAX {
                 return Ok((found, Some(message_id)));
             }
         }
-        if last_page {
+        if !full {
             return Ok((found, None));
         }
     }

@@ -8,7 +8,7 @@ use crate::facts::{self, Facts};
 use crate::ingest::PHASE;
 use crate::model::app::App;
 use crate::model::device::Device;
-use crate::model::id::{AppId, MessageId, UserId};
+use crate::model::id::{AppId, DeviceId, MessageId, UserId};
 use crate::model::message::Message;
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
@@ -57,7 +57,8 @@ impl Decider {
         &self.facts
     }
 
-    /// Decides every delivery of a message. `seen` names receivers who have it already.
+    /// Decides every delivery of a message. `seen` names receivers who have it already; with
+    /// `only`, no other device is considered.
     ///
     /// # Errors
     /// The store's.
@@ -67,6 +68,7 @@ impl Decider {
         message: &Message,
         message_id: MessageId,
         seen: &SeenMark,
+        only: Option<&[(UserId, DeviceId)]>,
         now: UnixMs,
     ) -> Result<Decided, StoreError> {
         let facts = facts::of_message(message, message_id.accepted_at());
@@ -78,10 +80,15 @@ impl Decider {
         let mut allowed = Vec::new();
         for (user, (account, mut receiver)) in message.receivers.iter().zip(receivers) {
             receiver.duplicate_of = seen.received(user);
-            if account.devices.is_empty() {
+            if account.devices.is_empty() && only.is_none() {
                 deliveries.push(ground.decide(user, &receiver, None));
             }
-            for device in &account.devices {
+            let meant = |device: &&Device| {
+                only.is_none_or(|only| {
+                    only.iter().any(|(of, id)| of == user && *id == device.device_id)
+                })
+            };
+            for device in account.devices.iter().filter(meant) {
                 let device_facts = self.facts.device(app.app, device, now);
                 let opened = self.describe(app.app, device, device_facts);
                 let decision = ground.decide(user, &receiver, Some(opened));

@@ -94,4 +94,7 @@ pub struct Device {
     pub token_changes: Vec<UnixMs>,
     /// Whether it ever reported the background state: without, its foreground reports are suspect.
     pub was_background: bool,
+    /// When it last reported the foreground: messages from before then need no summing up.
+    #[serde(default)]
+    pub foreground_at: Option<UnixMs>,
 }

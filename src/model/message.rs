@@ -9,10 +9,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::id::{GroupId, ID_BYTES_MAX, UserId, digest128};
+use crate::model::id::{GroupId, ID_BYTES_MAX, MessageId, UserId, digest128};
 use crate::model::push_info::{OfflinePushInfo, filled};
 
 /// Most receivers one message may name.
@@ -94,6 +94,15 @@ pub struct Mentions {
     pub users: Vec<UserId>,
 }
 
+/// What the relay itself has to say, in the reader's language, in place of a message's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// That message was taken back; its notification is replaced.
+    Recalled(MessageId),
+    /// So many messages came while nobody was to be disturbed.
+    Summed(u32),
+}
+
 /// One message. `MsgKey`, `MsgTime` and the nicknames are the producer's; the relay believes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
@@ -111,6 +120,8 @@ pub struct Message {
     pub time_s: Option<u64>,
     /// `MsgKey`.
     pub key: Option<String>,
+    /// `TaskId`, when the push belongs to a task (`timpush`): a field of this relay.
+    pub task_id: Option<String>,
     /// `MsgLifeTime` when given, in seconds, capped at [`LIFE_TIME_S_MAX`].
     pub life_time_s: Option<u32>,
     /// `OnlineOnlyFlag` > 0.
@@ -137,6 +148,8 @@ pub struct Message {
     pub elements: Vec<Element>,
     /// `OfflinePushInfo`.
     pub push: OfflinePushInfo,
+    /// `Notice`: written by the relay, not by chat servers.
+    pub notice: Option<Notice>,
     /// Digest of the content, insensitive to white space: part of the dedupe key.
     pub content_digest: u128,
     /// How many fields were not known.
@@ -263,6 +276,7 @@ wire_fields! {
     "MsgTime" => time,
     "MsgTimeStamp" => time_stamp,
     "MsgKey" => key,
+    "TaskId" => task_id,
     "MsgLifeTime" => life_time,
     "OnlineOnlyFlag" => online_only,
     "SendMsgResult" => send_result,
@@ -275,6 +289,7 @@ wire_fields! {
     "CloudCustomData" => custom_data,
     "MsgBody" => body,
     "OfflinePushInfo" => push,
+    "Notice" => notice,
 }
 
 impl<'de> Deserialize<'de> for Wire<'de> {
@@ -309,7 +324,9 @@ impl Wire<'_> {
         }
         let elements = elements(self.body)?;
         let push = push_info(self.push)?;
-        if elements.is_empty() && filled(&push.title).is_none() && filled(&push.desc).is_none() {
+        let notice = optional::<Notice>(self.notice, "Notice", "10004")?;
+        let says_nothing = filled(&push.title).is_none() && filled(&push.desc).is_none();
+        if elements.is_empty() && says_nothing && notice.is_none() {
             let message = "MsgBody, or OfflinePushInfo with a Title or Desc, is required";
             return Err(Invalid::new("90002", "MsgBody", message));
         }
@@ -330,6 +347,7 @@ impl Wire<'_> {
             random,
             time_s,
             key: optional(self.key, "MsgKey", "90054")?,
+            task_id: task_id(self.task_id)?,
             life_time_s: life_time.map(|s| s.min(u64::from(LIFE_TIME_S_MAX)) as u32),
             online_only: online_only.is_some_and(|flag| flag > 0),
             send_result: optional(self.send_result, "SendMsgResult", "10004")?,
@@ -344,6 +362,7 @@ impl Wire<'_> {
             custom_data: optional(self.custom_data, "CloudCustomData", "10004")?,
             elements,
             push,
+            notice,
             content_digest: content_digest(content),
             unknown_fields: self.unknown,
         })
@@ -369,6 +388,11 @@ fn optional<T: DeserializeOwned>(
         Ok(value) => Ok(Some(value)),
         Err(error) => Err(Invalid::new(code, field, format!("{field} is malformed: {error}"))),
     }
+}
+
+fn task_id(raw: Option<&RawValue>) -> Result<Option<String>, Invalid> {
+    let id = optional::<String>(raw, "TaskId", "90001")?;
+    id.map(|id| Ok(checked_id(&id, "TaskId", "90001")?.to_owned())).transpose()
 }
 
 /// An id that is there, not empty and not too long.

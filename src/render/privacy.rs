@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::certificate::Privacy;
 use crate::model::id::digest128;
-use crate::model::message::{Element, Message};
+use crate::model::message::{Element, Message, Notice};
 use crate::model::push_info::{AndroidInfo, ApnsInfo, HarmonyInfo, OfflinePushInfo, filled};
 use crate::render::RenderRequest;
 use crate::render::text::{Text, names, speaker, spoken, text_with_title};
@@ -54,16 +54,21 @@ pub(crate) fn shown(
             info: Arc::clone(source.info()),
         };
     }
+    // That a message was taken back tells nothing of it.
+    let neutral = match message.notice {
+        Some(Notice::Recalled(_)) => words.recalled,
+        Some(Notice::Summed(_)) | None => words.you_have_new_message,
+    };
     let (title, body, conversation) = match (level, speaker(message)) {
         (Privacy::IdOnly, _) => (
             words.new_message.to_owned(),
-            words.you_have_new_message.to_owned(),
+            neutral.to_owned(),
             opaque(request.certificate.cert_id, &conversation),
         ),
-        (_, Some(speaker)) => {
+        (_, Some(speaker)) if message.notice.is_none() => {
             (names(message, words), spoken(Some(speaker), words.new_message), conversation)
         }
-        (_, None) => (names(message, words), words.you_have_new_message.to_owned(), conversation),
+        (_, _) => (names(message, words), neutral.to_owned(), conversation),
     };
     Shown {
         kind: hidden_kind(kind),

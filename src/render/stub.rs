@@ -225,6 +225,7 @@ pub(crate) fn notification(title: &str, body: &str) -> Notification {
         conversation: String::new(),
         notify_id: 1,
         collapses: false,
+        replaces: None,
         expires_at: UnixMs(0),
         priority: Priority::Normal,
         info: Arc::default(),

@@ -17,7 +17,7 @@
 //! reader's language stand in. The sender's name is put before the text only where the title is
 //! ours and the text comes from the elements: a sentence the sender wrote is never changed.
 
-use crate::model::message::{Element, Message};
+use crate::model::message::{Element, Message, Notice};
 use crate::model::push_info::{LanguageContent, filled};
 use crate::render::words::{Words, is_traditional, subtags, words};
 
@@ -47,6 +47,9 @@ pub fn text_with_title(
 ) -> Text {
     let info = &message.push;
     let words = words(locale, default_locale);
+    if let Some(notice) = message.notice {
+        return noticed(message, notice, words);
+    }
     let entries = info.multi_language_content.as_slice();
     let theirs = locale.and_then(|locale| entry_for(entries, locale));
     let apps = || entry_for(entries, default_locale);
@@ -81,6 +84,21 @@ pub fn text_with_title(
             Text { title: names(message, words), body: words.you_have_new_message.to_owned() }
         }
     }
+}
+
+/// The relay's own words.
+fn noticed(message: &Message, notice: Notice, words: &Words) -> Text {
+    let body = match notice {
+        Notice::Recalled(_) => words.recalled.to_owned(),
+        Notice::Summed(messages) => {
+            let count = words.count(usize::try_from(messages).unwrap_or(usize::MAX));
+            match speaker(message) {
+                Some(last) => format!("{count} ({last})"),
+                None => count,
+            }
+        }
+    };
+    Text { title: names(message, words), body }
 }
 
 /// Whether there is anything to show: false for a message whose elements say nothing and among

@@ -26,6 +26,20 @@ pub struct Words {
     pub new_message: &'static str,
     /// A neutral text, where there is none or none may be shown.
     pub you_have_new_message: &'static str,
+    /// How many messages came while nobody was to be disturbed; `{n}` is the number, two or more.
+    pub new_messages: &'static str,
+    /// In place of a message that its sender took back.
+    pub recalled: &'static str,
+}
+
+impl Words {
+    /// The sentence for so many new messages.
+    pub fn count(&self, messages: usize) -> String {
+        match messages {
+            0 | 1 => self.you_have_new_message.to_owned(),
+            more => self.new_messages.replace("{n}", &more.to_string()),
+        }
+    }
 }
 
 /// The words for a device: its own language, else the app's, else English.
@@ -76,6 +90,12 @@ const BY_LANGUAGE: &[(&str, &Words)] = &[
     ("hi", &HINDI),
 ];
 
+/// Every language with its words, for texts that are written before their reader is known.
+pub fn languages() -> impl Iterator<Item = (&'static str, &'static Words)> {
+    let chinese = [("zh-Hans", &CHINESE), ("zh-Hant", &TRADITIONAL_CHINESE)];
+    BY_LANGUAGE.iter().copied().chain(chinese)
+}
+
 const ENGLISH: Words = Words {
     image: "[Image]",
     voice: "[Voice]",
@@ -86,6 +106,8 @@ const ENGLISH: Words = Words {
     forwarded: "[Chat History]",
     new_message: "New message",
     you_have_new_message: "You have a new message",
+    new_messages: "{n} new messages",
+    recalled: "This message was recalled",
 };
 
 const CHINESE: Words = Words {
@@ -98,6 +120,8 @@ const CHINESE: Words = Words {
     forwarded: "[聊天记录]",
     new_message: "新消息",
     you_have_new_message: "你收到一条新消息",
+    new_messages: "{n}条新消息",
+    recalled: "此消息已撤回",
 };
 
 const TRADITIONAL_CHINESE: Words = Words {
@@ -110,6 +134,8 @@ const TRADITIONAL_CHINESE: Words = Words {
     forwarded: "[聊天記錄]",
     new_message: "新訊息",
     you_have_new_message: "你收到一則新訊息",
+    new_messages: "{n}則新訊息",
+    recalled: "此訊息已收回",
 };
 
 const JAPANESE: Words = Words {
@@ -122,6 +148,8 @@ const JAPANESE: Words = Words {
     forwarded: "[チャット履歴]",
     new_message: "新着メッセージ",
     you_have_new_message: "新しいメッセージがあります",
+    new_messages: "新着メッセージ{n}件",
+    recalled: "このメッセージは取り消されました",
 };
 
 const KOREAN: Words = Words {
@@ -134,6 +162,8 @@ const KOREAN: Words = Words {
     forwarded: "[대화 내용]",
     new_message: "새 메시지",
     you_have_new_message: "새 메시지가 도착했습니다",
+    new_messages: "새 메시지 {n}개",
+    recalled: "회수된 메시지입니다",
 };
 
 const SPANISH: Words = Words {
@@ -146,6 +176,8 @@ const SPANISH: Words = Words {
     forwarded: "[Historial de chat]",
     new_message: "Mensaje nuevo",
     you_have_new_message: "Tienes un mensaje nuevo",
+    new_messages: "{n} mensajes nuevos",
+    recalled: "Se retiró este mensaje",
 };
 
 const FRENCH: Words = Words {
@@ -158,6 +190,8 @@ const FRENCH: Words = Words {
     forwarded: "[Historique de discussion]",
     new_message: "Nouveau message",
     you_have_new_message: "Vous avez un nouveau message",
+    new_messages: "{n} nouveaux messages",
+    recalled: "Ce message a été retiré",
 };
 
 const GERMAN: Words = Words {
@@ -170,6 +204,8 @@ const GERMAN: Words = Words {
     forwarded: "[Chatverlauf]",
     new_message: "Neue Nachricht",
     you_have_new_message: "Du hast eine neue Nachricht",
+    new_messages: "{n} neue Nachrichten",
+    recalled: "Diese Nachricht wurde zurückgezogen",
 };
 
 const PORTUGUESE: Words = Words {
@@ -182,6 +218,8 @@ const PORTUGUESE: Words = Words {
     forwarded: "[Histórico da conversa]",
     new_message: "Nova mensagem",
     you_have_new_message: "Você tem uma nova mensagem",
+    new_messages: "{n} novas mensagens",
+    recalled: "Esta mensagem foi recolhida",
 };
 
 const RUSSIAN: Words = Words {
@@ -194,6 +232,8 @@ const RUSSIAN: Words = Words {
     forwarded: "[История чата]",
     new_message: "Новое сообщение",
     you_have_new_message: "У вас новое сообщение",
+    new_messages: "Новых сообщений: {n}",
+    recalled: "Сообщение отозвано",
 };
 
 const ARABIC: Words = Words {
@@ -206,6 +246,8 @@ const ARABIC: Words = Words {
     forwarded: "[سجل المحادثة]",
     new_message: "رسالة جديدة",
     you_have_new_message: "لديك رسالة جديدة",
+    new_messages: "رسائل جديدة: {n}",
+    recalled: "تم سحب هذه الرسالة",
 };
 
 const VIETNAMESE: Words = Words {
@@ -218,6 +260,8 @@ const VIETNAMESE: Words = Words {
     forwarded: "[Lịch sử trò chuyện]",
     new_message: "Tin nhắn mới",
     you_have_new_message: "Bạn có tin nhắn mới",
+    new_messages: "{n} tin nhắn mới",
+    recalled: "Tin nhắn này đã bị thu hồi",
 };
 
 const THAI: Words = Words {
@@ -230,6 +274,8 @@ const THAI: Words = Words {
     forwarded: "[ประวัติการแชท]",
     new_message: "ข้อความใหม่",
     you_have_new_message: "คุณมีข้อความใหม่",
+    new_messages: "ข้อความใหม่ {n} ข้อความ",
+    recalled: "ข้อความนี้ถูกเรียกคืนแล้ว",
 };
 
 const INDONESIAN: Words = Words {
@@ -242,6 +288,8 @@ const INDONESIAN: Words = Words {
     forwarded: "[Riwayat obrolan]",
     new_message: "Pesan baru",
     you_have_new_message: "Anda memiliki pesan baru",
+    new_messages: "{n} pesan baru",
+    recalled: "Pesan ini telah ditarik",
 };
 
 const HINDI: Words = Words {
@@ -254,6 +302,8 @@ const HINDI: Words = Words {
     forwarded: "[चैट इतिहास]",
     new_message: "नया संदेश",
     you_have_new_message: "आपके लिए एक नया संदेश है",
+    new_messages: "{n} नए संदेश",
+    recalled: "यह संदेश वापस ले लिया गया",
 };
 
 #[cfg(test)]
@@ -313,6 +363,8 @@ mod tests {
                 assert!(word.len() > 2 && word.starts_with('[') && word.ends_with(']'), "{word}");
             }
             assert!(!words.new_message.is_empty() && !words.you_have_new_message.is_empty());
+            assert!(words.count(12).contains("12") && !words.recalled.is_empty());
+            assert_eq!(words.count(1), words.you_have_new_message);
         }
     }
 }

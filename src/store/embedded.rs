@@ -237,6 +237,7 @@ pub(crate) fn take_down<T>(shared: &ArcSwapOption<T>) {
 }
 
 /// Waits, not for ever, until something holds. Closing is rare and the wait is short.
+#[expect(clippy::disallowed_methods, reason = "runs on the thread that closes, which may block")]
 pub(crate) fn wait_until(mut holds: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while !holds() {

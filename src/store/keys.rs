@@ -20,7 +20,7 @@ pub enum Class {
     DeadLetter = b'D',
     /// A group's member: `G app group user`.
     Member = b'G',
-    /// A message held for the end of a do-not-disturb window: `H app user conversation`.
+    /// A message to be summed up after a do-not-disturb window: `H due app user place message`.
     Digest = b'H',
     /// The badge of one device, a counter: `I app user device`.
     Badge = b'I',
@@ -40,6 +40,8 @@ pub enum Class {
     Parcel = b'Q',
     /// A seen mark of dedupe: `S window bucket digest`.
     Seen = b'S',
+    /// A counter of the statistics: `Y day app vendor count`.
+    Statistic = b'Y',
     /// A step of a message's trace: `T message step`.
     Trace = b'T',
     /// All that is known of one user: `U app user`.
@@ -49,7 +51,7 @@ pub enum Class {
     /// A withdrawn message: `W message`.
     Withdrawn = b'W',
     /// A message found by the name its producer gave it: `X day app digest message`.
-    Recall = b'X',
+    MessageName = b'X',
 }
 
 /// Builds one key, field by field.

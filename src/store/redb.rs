@@ -1,6 +1,6 @@
 //! The redb engine: one file, one table, one write transaction per group of commits.
 //!
-//! redb's promises are those of [`Store`](crate::store::Store): a commit is atomic and on disk when
+//! redb's promises are those of [`Store`]: a commit is atomic and on disk when
 //! it returns, and readers see committed groups only. After an error of the file system redb
 //! refuses everything until it is opened again, which the writer thread does. No type of redb
 //! leaves this file.

@@ -1,7 +1,7 @@
 //! The sled engine, inside a fence.
 //!
 //! sled is fast and close to what the relay needs, but its promises are not the ones of
-//! [`Store`](crate::store::Store), so this file adds what is missing:
+//! [`Store`], so this file adds what is missing:
 //!
 //! * `flush` starts writing without waiting for the disk (on Linux it ends in `sync_file_range`),
 //!   so each group ends with an `fsync` of sled's own files, and only then is it answered;

@@ -175,6 +175,7 @@ impl<E: Engine> WriterThread<E> {
     }
 
     /// Opens a failed engine again, not too often.
+    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
     fn ready(&mut self) -> Result<(), StoreError> {
         if !self.failed {
             return Ok(());

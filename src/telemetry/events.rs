@@ -43,6 +43,14 @@ pub const HTTP_REQUESTS: &str = "offpush_http_requests_total";
 pub const TOKENS_RETIRED: &str = "offpush_tokens_retired_total";
 /// Certificates that vendors refused.
 pub const CERTIFICATES_BROKEN: &str = "offpush_certificates_broken_total";
+/// Push results that chat servers took, by kind.
+pub const RESULTS_POSTED: &str = "offpush_results_posted_total";
+/// Posts of push results that failed and will be repeated, by kind.
+pub const RESULTS_POSTS_FAILED: &str = "offpush_results_posts_failed_total";
+/// Push results given up, by cause.
+pub const RESULTS_DROPPED: &str = "offpush_results_dropped_total";
+/// Receipts of vendors, by vendor and what became of them.
+pub const RECEIPTS: &str = "offpush_receipts_total";
 /// 1 while the ledger adds up.
 pub const LEDGER_BALANCED: &str = "offpush_ledger_balanced";
 
@@ -63,6 +71,10 @@ pub(in crate::telemetry) fn describe_all() {
     describe_counter!(HTTP_REQUESTS, "API requests, by route and status.");
     describe_counter!(TOKENS_RETIRED, "Tokens retired on a vendor's word.");
     describe_counter!(CERTIFICATES_BROKEN, "Times a vendor refused a certificate.");
+    describe_counter!(RESULTS_POSTED, "Push results that chat servers took, by kind.");
+    describe_counter!(RESULTS_POSTS_FAILED, "Posts of push results that will be repeated.");
+    describe_counter!(RESULTS_DROPPED, "Push results given up, by cause.");
+    describe_counter!(RECEIPTS, "Receipts of vendors, by vendor and what became of them.");
     describe_gauge!(LEDGER_BALANCED, "1 while accepted equals terminals plus in flight.");
 }
 
@@ -247,6 +259,32 @@ pub fn certificate_broken(cert_id: u32, vendor: &'static str, code: &str) {
 /// A broken certificate works again.
 pub fn certificate_mended(cert_id: u32, vendor: &'static str) {
     info!(cert_id, vendor, "certificate works again");
+}
+
+/// A chat server took push results of this kind.
+pub fn results_posted(kind: &'static str, results: u64) {
+    counter!(RESULTS_POSTED, "kind" => kind).increment(results);
+    debug!(kind, results, "push results posted");
+}
+
+/// A chat server did not take push results; they are posted again.
+pub fn results_post_failed(app: impl std::fmt::Display, kind: &'static str, why: &str) {
+    counter!(RESULTS_POSTS_FAILED, "kind" => kind).increment(1);
+    warn!(%app, kind, why, "push results could not be posted, trying again");
+}
+
+/// Push results are given up: `too_old`, `too_many`, or `no_address`.
+pub fn results_dropped(app: impl std::fmt::Display, cause: &'static str, results: u64) {
+    counter!(RESULTS_DROPPED, "cause" => cause).increment(results);
+    warn!(%app, cause, results, "push results dropped");
+}
+
+/// A vendor reported about pushes: `counted`, `repeated` or `unknown`.
+pub fn receipts_read(vendor: &'static str, result: &'static str, receipts: u64) {
+    if receipts > 0 {
+        counter!(RECEIPTS, "vendor" => vendor, "result" => result).increment(receipts);
+        debug!(vendor, result, receipts, "receipts read");
+    }
 }
 
 /// The ledger was added up.

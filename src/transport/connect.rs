@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::transport::proxy::{self, ProxyUrl};
+use crate::transport::reach::{self, Reach};
 use crate::transport::tls::{ALPN_HTTP2, is_certificate_alert};
 use crate::transport::{Protocol, TransportError};
 
@@ -30,7 +31,7 @@ const ADDRESS_SHARE: u32 = 3;
 
 /// Where connections of a pool go.
 pub struct Origin {
-    /// `https`, or plain `http` (loopback only).
+    /// `https`, or else plain `http`.
     pub tls: bool,
     /// Without brackets.
     pub host: String,
@@ -38,6 +39,8 @@ pub struct Origin {
     pub port: u16,
     /// The host is this machine: never through a proxy.
     pub loopback: bool,
+    /// Only public addresses may be dialled.
+    pub public_only: bool,
 }
 
 impl Origin {
@@ -45,8 +48,9 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// [`TransportError::NotSent`] for anything but https, or http to a loopback host.
-    pub fn of(uri: &Uri) -> Result<Self, TransportError> {
+    /// [`TransportError::NotSent`] for anything but https, or http to a loopback host, unless
+    /// `reach` allows it elsewhere.
+    pub fn of(uri: &Uri, reach: Reach) -> Result<Self, TransportError> {
         let refused = |why: &str| TransportError::NotSent(format!("uri: {why}"));
         let host = uri.host().ok_or_else(|| refused("no host"))?;
         let host = host.trim_matches(['[', ']']).to_owned();
@@ -54,14 +58,14 @@ impl Origin {
             || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP && loopback => false,
+            Some(scheme) if *scheme == Scheme::HTTP && (loopback || reach.http) => false,
             Some(scheme) if *scheme == Scheme::HTTP => {
                 return Err(refused("plain http is for loopback hosts only"));
             }
             _ => return Err(refused("the scheme is not https")),
         };
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Origin { tls, host, port, loopback })
+        Ok(Origin { tls, host, port, loopback, public_only: !reach.private })
     }
 }
 
@@ -92,9 +96,9 @@ pub async fn connect(
     timeout: Duration,
 ) -> Result<Connected, TransportError> {
     let tcp = match proxy.filter(|_| !origin.loopback) {
-        None => dial(&origin.host, origin.port, timeout).await?,
+        None => dial(&origin.host, origin.port, origin.public_only, timeout).await?,
         Some(proxy) => {
-            let tcp = dial(&proxy.host, proxy.port, timeout).await?;
+            let tcp = dial(&proxy.host, proxy.port, false, timeout).await?;
             proxy::tunnel(proxy, tcp, &origin.host, origin.port).await?
         }
     };
@@ -114,11 +118,24 @@ pub async fn connect(
     Ok(Connected { stream, http2, alert })
 }
 
-/// A connection to one of the host's addresses.
-async fn dial(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, TransportError> {
+/// A connection to one of the host's addresses, or only to one of its public ones.
+async fn dial(
+    host: &str,
+    port: u16,
+    public_only: bool,
+    timeout: Duration,
+) -> Result<TcpStream, TransportError> {
     let found = tokio::net::lookup_host((host, port)).await;
     let found = found.map_err(|why| TransportError::NotSent(format!("name: {why}")))?;
     let mut addresses: Vec<SocketAddr> = found.collect();
+    if public_only {
+        let before = addresses.len();
+        addresses.retain(|address| reach::is_public(address.ip()));
+        if addresses.is_empty() && before > 0 {
+            let why = "the host has no public address";
+            return Err(TransportError::NotSent(why.to_owned()));
+        }
+    }
     fastrand::shuffle(&mut addresses);
     let shares = u32::try_from(addresses.len()).unwrap_or(ADDRESS_SHARE).clamp(1, ADDRESS_SHARE);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -262,7 +279,7 @@ mod tests {
     use super::*;
 
     fn origin(uri: &str) -> Result<Origin, TransportError> {
-        Origin::of(&uri.parse().expect("a uri"))
+        Origin::of(&uri.parse().expect("a uri"), Reach::default())
     }
 
     #[test]

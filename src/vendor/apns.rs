@@ -21,6 +21,7 @@ use crate::model::certificate::Environment;
 use crate::model::device::Platform;
 use crate::model::id::{TOKEN_BYTES_MAX, Token};
 use crate::model::message::Priority;
+use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::apns::credential::Material;
@@ -28,7 +29,7 @@ use crate::vendor::apns::payload::Bodies;
 use crate::vendor::base::Base;
 use crate::vendor::sign::sha256_hex;
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Kind, Notification, Profile, Push,
+    AccessToken, Answer, Call, Credential, CredentialError, Kind, Notification, Own, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
 };
 
@@ -99,6 +100,28 @@ impl Vendor for Apns {
         fields: &BTreeMap<String, String>,
     ) -> Result<Value, CredentialError> {
         credential::from_file(file_name, file, fields)
+    }
+
+    fn own<'a>(&self, info: &'a OfflinePushInfo) -> Own<'a> {
+        let apns = &info.apns_info;
+        let kind = if apns.live_activity.is_some() {
+            Kind::LiveActivity
+        } else if apns.is_voip_push == Some(1) {
+            Kind::Voip
+        } else if apns.content_available == Some(1) {
+            Kind::Silent
+        } else {
+            Kind::Alert
+        };
+        Own {
+            kind,
+            title: filled(&apns.title),
+            subtitle: filled(&apns.sub_title),
+            image: filled(&apns.image),
+            sound: filled(&apns.sound),
+            takes_custom_sound: true,
+            keeps_badge: apns.badge_mode == Some(1),
+        }
     }
 
     /// Hex of either case, or base64 of a 32-byte token; the result is lower-case hex.
@@ -265,7 +288,7 @@ fn collapse_id(notification: &Notification) -> Option<HeaderValue> {
     }
     let id = match notification.collapses {
         true => format!("{}:{}", notification.notify_id, notification.conversation),
-        false => notification.message_id.clone(),
+        false => notification.shown_as().to_owned(),
     };
     let fits = id.len() <= COLLAPSE_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
     let id = if fits { id } else { sha256_hex(id.as_bytes()) };

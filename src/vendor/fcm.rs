@@ -15,13 +15,14 @@ use serde_json::{Value, json};
 
 use crate::model::device::Platform;
 use crate::model::id::{TOKEN_BYTES_MAX, Token};
+use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::base::Base;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
+    AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
 };
 
@@ -72,6 +73,15 @@ impl Vendor for Fcm {
         fields: &BTreeMap<String, String>,
     ) -> Result<Value, CredentialError> {
         credential::from_file(file_name, file, fields)
+    }
+
+    fn own<'a>(&self, info: &'a OfflinePushInfo) -> Own<'a> {
+        let android = &info.android_info;
+        Own {
+            image: filled(&android.google_image),
+            sound: filled(&android.sound),
+            ..Own::default()
+        }
     }
 
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {

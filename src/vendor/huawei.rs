@@ -19,17 +19,24 @@ use serde_json::Value;
 use crate::model::certificate::Environment;
 use crate::model::device::Platform;
 use crate::model::id::Token;
+use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::huawei::receipt::ReceiptKey;
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
+    AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
 };
 use crate::vendor::{reply, request};
 
 mod message;
+mod receipt;
 mod verdict;
+
+/// Every field of the credential.
+const FIELDS: [&str; 4] = ["client_id", "client_secret", "receipt_user", "receipt_key"];
 
 /// Most tokens of one request.
 const TOKENS_MAX: usize = 1_000;
@@ -73,10 +80,29 @@ pub struct Huawei;
 struct Material {
     client_id: String,
     client_secret: SecretString,
+    /// What receipts are signed with, when the console has a user name and a key for them.
+    receipt_key: Option<ReceiptKey>,
 }
 
 fn material(certificate: &SendingCertificate) -> &Material {
     certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
+}
+
+/// User name and key of the receipts: both or neither.
+fn receipt_key(fields: &Fields<'_>) -> Result<Option<ReceiptKey>, CredentialError> {
+    let given = (fields.optional("receipt_user")?, fields.optional("receipt_key")?);
+    let missing = |name: &str, other: &str| {
+        let message = format!("credential.{name} is missing: it goes with credential.{other}");
+        Err(upload::missing(name, message))
+    };
+    match given {
+        (Some(user), Some(key)) => {
+            Ok(Some(ReceiptKey { user: user.to_owned(), key: SecretString::from(key) }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => missing("receipt_key", "receipt_user"),
+        (None, Some(_)) => missing("receipt_user", "receipt_key"),
+    }
 }
 
 impl Vendor for Huawei {
@@ -88,12 +114,13 @@ impl Vendor for Huawei {
         let fields = Fields::open(upload, "oauth")?;
         let client_id = fields.identifier("client_id")?.to_owned();
         let client_secret = SecretString::from(fields.text("client_secret")?);
+        let receipt_key = receipt_key(&fields)?;
         Ok(Credential {
             identity: BTreeMap::from([("client_id".to_owned(), client_id.clone())]),
             expires_at: None,
             environment: Environment::Production,
-            warnings: fields.warnings(&["client_id", "client_secret"], upload.environment),
-            material: Arc::new(Material { client_id, client_secret }),
+            warnings: fields.warnings(&FIELDS, upload.environment),
+            material: Arc::new(Material { client_id, client_secret, receipt_key }),
             client_identity: None,
         })
     }
@@ -105,6 +132,15 @@ impl Vendor for Huawei {
         _fields: &BTreeMap<String, String>,
     ) -> Result<Value, CredentialError> {
         Err(upload::not_a_file("type, client_id and client_secret"))
+    }
+
+    fn own<'a>(&self, info: &'a OfflinePushInfo) -> Own<'a> {
+        let android = &info.android_info;
+        Own {
+            image: filled(&android.huawei_image),
+            sound: filled(&android.sound),
+            ..Own::default()
+        }
     }
 
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {
@@ -183,6 +219,29 @@ impl Vendor for Huawei {
     ) -> Option<Request> {
         // The sign-in proves id and secret; `validate_only` would need a real token.
         None
+    }
+
+    fn receipt_proof(&self, certificate: &SendingCertificate) -> Option<Proof> {
+        let signs = material(certificate).receipt_key.is_some();
+        Some(if signs { Proof::Signature } else { Proof::Path })
+    }
+
+    fn signed_receipts(
+        &self,
+        certificate: &SendingCertificate,
+        post: &ReceiptPost<'_>,
+        now: UnixMs,
+    ) -> bool {
+        let key = material(certificate).receipt_key.as_ref();
+        key.is_some_and(|key| key.signed(post.headers, now))
+    }
+
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        receipt::read(post.body)
+    }
+
+    fn receipts_taken(&self) -> &'static str {
+        r#"{"code":"0","message":"success"}"#
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

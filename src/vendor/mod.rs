@@ -25,6 +25,7 @@ use crate::model::message::Priority;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{ClientIdentity, Protocol, Reply, Request};
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 
 pub mod apns;
 mod base;
@@ -32,6 +33,7 @@ pub mod fcm;
 mod fields;
 pub mod huawei;
 pub mod oppo;
+pub mod receipt;
 pub mod reply;
 pub mod request;
 pub mod sign;
@@ -261,12 +263,22 @@ pub struct Notification {
     pub notify_id: u32,
     /// Whether a later push with the same `notify_id` shall replace this one on the device.
     pub collapses: bool,
+    /// The message whose notification this push takes the place of, in a push that does not
+    /// collapse.
+    pub replaces: Option<String>,
     /// When the push stops being worth anything.
     pub expires_at: UnixMs,
     /// Urgency.
     pub priority: Priority,
     /// The message's settings for vendors. Texts in it are NOT for sending: privacy may hide them.
     pub info: Arc<OfflinePushInfo>,
+}
+
+impl Notification {
+    /// The message under whose name a device shows this push, when it does not collapse.
+    pub fn shown_as(&self) -> &str {
+        self.replaces.as_deref().unwrap_or(&self.message_id)
+    }
 }
 
 /// Who a push goes to.
@@ -455,6 +467,35 @@ pub trait Vendor: Send + Sync + 'static {
         access: Option<&AccessToken>,
         now: UnixMs,
     ) -> Option<Request>;
+
+    /// How posts of receipts for this certificate prove that they are the vendor's; `None` when
+    /// the vendor sends no receipts.
+    fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
+        None
+    }
+
+    /// Whether the vendor signed this post with the certificate's receipt key.
+    fn signed_receipts(
+        &self,
+        _certificate: &SendingCertificate,
+        _post: &ReceiptPost<'_>,
+        _now: UnixMs,
+    ) -> bool {
+        false
+    }
+
+    /// Reads a post of receipts whose origin is proven.
+    ///
+    /// # Errors
+    /// `None` for a vendor without receipts, else what is wrong with the post.
+    fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        Err(ReceiptError::None)
+    }
+
+    /// The JSON body that tells the vendor its post was taken.
+    fn receipts_taken(&self) -> &'static str {
+        "{}"
+    }
 
     /// What an operator should do about this answer, in one sentence; `None` when nothing helps.
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str>;

@@ -22,6 +22,7 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
@@ -30,6 +31,7 @@ use crate::vendor::{
 use crate::vendor::{reply, request};
 
 mod message;
+mod receipt;
 mod verdict;
 
 /// Most messages of one `unicast_batch`.
@@ -221,6 +223,14 @@ impl Vendor for Oppo {
     ) -> Option<Request> {
         // The sign-in proves key and secret.
         None
+    }
+
+    fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
+        Some(Proof::Path)
+    }
+
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        receipt::read(post.body)
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

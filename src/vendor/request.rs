@@ -125,7 +125,7 @@ pub fn notify_id(notification: &Notification) -> u32 {
     let number = if notification.collapses {
         notification.notify_id
     } else {
-        let digest = digest128(&[b"notify", notification.message_id.as_bytes()]);
+        let digest = digest128(&[b"notify", notification.shown_as().as_bytes()]);
         // The low 32 bits are as random as any others.
         digest as u32
     };
@@ -180,6 +180,7 @@ mod tests {
             conversation: "c2c:mina".into(),
             notify_id: 42,
             collapses: false,
+            replaces: None,
             expires_at: UnixMs(10_000),
             priority: Priority::Normal,
             info: Arc::new(OfflinePushInfo::default()),

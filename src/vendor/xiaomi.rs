@@ -19,6 +19,7 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
@@ -27,6 +28,7 @@ use crate::vendor::{
 use crate::vendor::{reply, request};
 
 mod message;
+mod receipt;
 mod verdict;
 
 /// Most registration ids of one request.
@@ -182,6 +184,14 @@ impl Vendor for Xiaomi {
         _now: UnixMs,
     ) -> Option<Request> {
         None
+    }
+
+    fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
+        Some(Proof::Path)
+    }
+
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+        receipt::read(post.body)
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

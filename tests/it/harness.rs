@@ -66,6 +66,11 @@ impl Caller {
 
     /// One request with raw bytes.
     pub async fn raw(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> Answer {
+        self.try_raw(method, path, kind, body).await.expect("an answer")
+    }
+
+    /// The same towards a relay that may be gone.
+    async fn try_raw(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> Option<Answer> {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -74,12 +79,17 @@ impl Caller {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         let request = request.body(Full::new(Bytes::from(body))).expect("a request");
-        let response = self.client.request(request).await.expect("an answer");
+        let response = self.client.request(request).await.ok()?;
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.expect("a body").to_bytes();
+        let bytes = body.collect().await.ok()?.to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// `POST` to a relay that may be gone; `None` when no answer comes.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        self.try_raw("POST", path, "application/json", body.to_string().into_bytes()).await
     }
 
     /// One JSON request.

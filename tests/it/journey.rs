@@ -4,6 +4,11 @@ use serde_json::json;
 
 use crate::harness::{Relay, Sims, VENDORS, text};
 
+mod batches;
+mod credentials;
+mod devices;
+mod once;
+
 /// One vendor's whole way: event, phone, explain, ledger.
 async fn journey(vendor: &str) {
     let sims = Sims::start().await;

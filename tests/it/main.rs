@@ -8,6 +8,8 @@ mod sim_android;
 mod sim_west;
 mod store;
 mod tencent;
+mod tidy;
 mod transport;
+mod vendor_own;
 mod vendors_android;
 mod vendors_west;

@@ -83,6 +83,7 @@ pub fn notification() -> Notification {
         conversation: "c2c:mina".into(),
         notify_id: 4711,
         collapses: false,
+        replaces: None,
         expires_at: UnixMs(NOW.0 + 3_600_000),
         priority: Priority::Normal,
         info: Arc::new(OfflinePushInfo::default()),

@@ -52,7 +52,8 @@ pub async fn delete(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answ
     let users = users_of(given, &["DeleteItem"])?;
     let mut results = Vec::with_capacity(users.len());
     for user in &users {
-        api.front_door.accounts.delete(&api.registry, caller.app.app, user).await?;
+        api.registry.forget(caller.app.app, user).await?;
+        api.front_door.accounts.delete(caller.app.app, user).await?;
         results.push(json!({ "ResultCode": 0, "ResultInfo": "", "UserID": user }));
     }
     Ok(fields(json!({ "ResultItem": results })))

@@ -184,24 +184,10 @@ impl MessageJson {
     }
 }
 
-/// The same message for these receivers.
-pub fn addressed(message: &[u8], users: &[UserId]) -> Vec<u8> {
-    let to: Vec<&str> = users.iter().map(UserId::as_str).collect();
-    let to = Value::from(to).to_string();
-    let rest = message.strip_prefix(b"{").unwrap_or(message);
-    let mut json = Vec::with_capacity(message.len() + to.len() + 16);
-    json.extend_from_slice(b"{\"To_Account\":");
-    json.extend_from_slice(to.as_bytes());
-    if rest != b"}" {
-        json.push(b',');
-    }
-    json.extend_from_slice(rest);
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::addressed::addressed;
 
     #[test]
     fn a_message_keeps_its_fields_as_they_were_written() {
@@ -214,7 +200,6 @@ mod tests {
         let json = addressed(&message, &["x".into(), "y".into()]);
         let text = String::from_utf8(json).expect("text");
         assert_eq!(text, r#"{"To_Account":["x","y"],"MsgBody":[ {"b":1, "a":2} ],"MsgRandom":7}"#);
-        assert_eq!(addressed(b"{}", &["x".into()]), br#"{"To_Account":["x"]}"#);
     }
 
     #[test]

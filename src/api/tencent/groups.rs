@@ -21,11 +21,11 @@ use crate::api::tencent::fields::{Fields, ListCodes, MessageJson, ids_in, users}
 use crate::api::tencent::send::{self, Sent, take, withdraw_named};
 use crate::dedupe::DedupeRule;
 use crate::members::{MEMBERS_MAX, MembersError};
+use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::id::{AppId, Conversation, GroupId, UserId};
 use crate::model::message::checked_id;
 use crate::preferences::receive::ReceiveOption;
-use crate::recall::Name;
 
 /// Most receivers a targeted group message names.
 const TARGETS_MAX: usize = 50;
@@ -148,7 +148,7 @@ pub async fn recall(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answ
     let group = group_of(given)?;
     let mut results = Vec::new();
     for seq in seqs(given) {
-        let withdrawn = withdraw_named(api, caller.app.app, Name::InGroup(&group, seq)).await;
+        let withdrawn = withdraw_named(api, &caller.app, Name::InGroup(&group, seq)).await;
         let code = match withdrawn {
             Ok(_) => 0,
             Err(fail) if fail.code == 20_022 => 10_030,

@@ -15,9 +15,10 @@ use crate::api::auth::OfApp;
 use crate::api::error::ApiError;
 use crate::api::tencent::auth::Caller;
 use crate::api::tencent::envelope::{Answer, Fail, fields};
-use crate::api::tencent::fields::{Fields, MessageJson, addressed, users};
+use crate::api::tencent::fields::{Fields, MessageJson, users};
 use crate::api::tencent::send::{RECEIVER_CODES, sender, take, unknown};
 use crate::dedupe::DedupeRule;
+use crate::model::addressed::addressed;
 use crate::model::message::{LIFE_TIME_S_MAX, Message};
 use crate::push_tasks::{Task, TaskError};
 

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::messages::withdraw_message;
+use crate::api::messages::{WithdrawQuery, withdraw_message};
 use crate::api::tencent::auth::Caller;
 use crate::api::tencent::envelope::{Answer, Fail, NO_ACCOUNT, fields};
-use crate::api::tencent::fields::{Fields, ListCodes, MessageJson, addressed, users};
+use crate::api::tencent::fields::{Fields, ListCodes, MessageJson, users};
 use crate::dedupe::DedupeRule;
 use crate::explain::search;
 use crate::ingest::Taken;
+use crate::message_names::{self, Name};
+use crate::model::addressed::addressed;
 use crate::model::app::App;
 use crate::model::id::{AppId, MessageId, UserId, digest128};
-use crate::recall::{self, Name};
 use crate::trace::Opening;
 
 /// Most receivers of one batch.
@@ -183,11 +184,12 @@ pub async fn unknown(api: &Api, app: AppId, receivers: &[UserId]) -> Result<Vec<
 ///
 /// # Errors
 /// 20022 when there is none.
-pub async fn withdraw_named(api: &Arc<Api>, app: AppId, name: Name<'_>) -> Result<usize, Fail> {
-    let found = recall::find(&api.store, app, name, api.clock.now()).await?;
+pub async fn withdraw_named(api: &Api, app: &App, name: Name<'_>) -> Result<usize, Fail> {
+    let found = message_names::find(&api.store, app.app, name, api.clock.now()).await?;
     let mut withdrawn = 0;
     for message_id in found {
-        withdrawn += usize::from(withdraw_message(api, app, message_id).await?);
+        let answer = withdraw_message(api, app, message_id, &WithdrawQuery::default()).await?;
+        withdrawn += usize::from(answer.is_some());
     }
     if withdrawn == 0 {
         return Err(Fail::new(20_022, "there is no such message, or its trace was trimmed"));
@@ -198,6 +200,6 @@ pub async fn withdraw_named(api: &Arc<Api>, app: AppId, name: Name<'_>) -> Resul
 /// `openim/admin_msgwithdraw`
 pub async fn withdraw(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
     let key: String = given.required("MsgKey", 90_054)?;
-    withdraw_named(api, caller.app.app, Name::Key(&key)).await?;
+    withdraw_named(api, &caller.app, Name::Key(&key)).await?;
     Ok(fields(json!({})))
 }

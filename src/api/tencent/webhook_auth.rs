@@ -95,7 +95,6 @@ async fn by_signature(
     query: &WebhookQuery,
     body: &[u8],
 ) -> Result<Arc<App>, Fail> {
-    api.check_attempts().map_err(|error| refused(error.status, error.message))?;
     let params = RawPathParams::from_request_parts(parts, api).await.ok();
     let id = params.as_ref().and_then(|params| {
         let (_, value) = params.iter().find(|(name, _)| *name == "app")?;
@@ -109,9 +108,13 @@ async fn by_signature(
         Some(token) => verify(token, query, signature, body, api.clock.now()),
     };
     match (proved, app) {
-        (Ok(()), Some(app)) => Ok(app),
+        (Ok(()), Some(app)) => {
+            api.limits.may_ask(app.app)?;
+            Ok(app)
+        }
         (proved, _) => {
-            api.failed_attempt();
+            // Guessing is slowed down, as it is with keys.
+            api.limits.may_fail().map_err(|error| refused(error.status, error.message))?;
             let why = proved.err().unwrap_or("there is no such app");
             Err(refused(StatusCode::UNAUTHORIZED, why))
         }

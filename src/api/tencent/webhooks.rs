@@ -25,11 +25,11 @@ use crate::api::tencent::groups::{seqs, take_for_members};
 use crate::api::tencent::send::{Sent, take as take_message, withdraw_named};
 use crate::api::tencent::webhook_auth::{self, WebhookQuery};
 use crate::dedupe::DedupeRule;
+use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::device::{Device, Platform, Presence};
 use crate::model::id::{CertId, Conversation, GroupId, UserId};
 use crate::model::time::UnixMs;
-use crate::recall::Name;
 use crate::telemetry::events::{self, TurnedAway};
 
 /// The key of `CloudCustomData` under which what a webhook lacks may travel.
@@ -67,9 +67,6 @@ async fn answer(api: &Arc<Api>, parts: &mut Parts, query: &WebhookQuery, body: B
         events::messages_turned_away(TurnedAway::Draining, 1);
         return Err(Fail::new(TRY_AGAIN, "the relay is stopping"));
     }
-    api.limits.may_ask(app.app).inspect_err(|_| {
-        events::messages_turned_away(TurnedAway::RateLimited, 1);
-    })?;
     let given = Fields::parse(&body)?;
     let named: Option<String> = given.optional("CallbackCommand", BAD_PARAMETER)?;
     let command = named.or_else(|| query.command.clone()).unwrap_or_default();
@@ -252,14 +249,14 @@ impl Hook<'_> {
 
     async fn withdrawn(&self) -> Answer {
         let key: String = self.given.required("MsgKey", 90_054)?;
-        withdraw_named(self.api, self.app.app, Name::Key(&key)).await?;
+        withdraw_named(self.api, self.app, Name::Key(&key)).await?;
         Ok(fields(json!({})))
     }
 
     async fn recalled(&self) -> Answer {
         let group = self.group()?;
         for seq in seqs(self.given) {
-            withdraw_named(self.api, self.app.app, Name::InGroup(&group, seq)).await?;
+            withdraw_named(self.api, self.app, Name::InGroup(&group, seq)).await?;
         }
         Ok(fields(json!({})))
     }

@@ -224,6 +224,7 @@ mod tests {
             conversation: "c2c:mina".into(),
             notify_id: 7,
             collapses: false,
+            replaces: None,
             expires_at: UnixMs(0),
             priority: Priority::Normal,
             info: Default::default(),

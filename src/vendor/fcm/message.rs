@@ -190,9 +190,9 @@ impl<'a> AndroidNotification<'a> {
             default_sound: sound.is_none().then_some(true),
             // The same tag takes the place of the first: of every push with this notify id, or
             // only of a repeat of this message.
-            tag: match notification.collapses || notification.message_id.is_empty() {
+            tag: match notification.collapses || notification.shown_as().is_empty() {
                 true => notification.notify_id.to_string(),
-                false => notification.message_id.clone(),
+                false => notification.shown_as().to_owned(),
             },
             image: filled(&notification.image),
             click_action: activity(options),

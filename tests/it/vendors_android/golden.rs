@@ -127,6 +127,7 @@ pub fn notification(given: &Value, info: &Value) -> Notification {
         conversation: "c2c:mina".into(),
         notify_id: 4_242,
         collapses: given.get("collapses").is_some_and(|value| value == true),
+        replaces: None,
         expires_at: NOW.after(Duration::from_secs(lives_s)),
         priority: Priority::Normal,
         info: Arc::new(serde_json::from_value::<OfflinePushInfo>(info.clone()).expect("info")),

@@ -1,0 +1,140 @@
+//! The way from the stage that accepts parcels to the stage that sends them, in memory.
+//!
+//! A parcel is born leased: its row says "not before the lease ends", and the process that wrote
+//! it hands it to the lane itself. Between the commit and the lane nobody can tell from the row
+//! that it is on its way, so a look at rows that are not due yet (after a restart, after a rotated
+//! certificate) would claim it a second time and ring the phone twice. A [`Birth`] closes that
+//! gap: it exists from before the commit until the lane holds the parcels.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::model::id::MessageId;
+use crate::queue::Held;
+
+/// Parts of the set, so that accepting threads seldom meet: a power of two.
+const SHARDS: usize = 16;
+
+/// Messages between their commit and their lane.
+#[derive(Default)]
+pub struct Births {
+    shards: [Mutex<HashSet<u128>>; SHARDS],
+}
+
+impl Births {
+    fn shard(&self, id: u128) -> std::sync::MutexGuard<'_, HashSet<u128>> {
+        let shard = &self.shards[id as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message's parcels are on their way to a lane.
+    pub fn is_on_its_way(&self, message_id: MessageId) -> bool {
+        self.shard(message_id.0).contains(&message_id.0)
+    }
+}
+
+/// Says that a message's parcels are on their way, until it is dropped.
+pub struct Birth {
+    births: Arc<Births>,
+    id: u128,
+}
+
+impl Drop for Birth {
+    fn drop(&mut self) {
+        self.births.shard(self.id).remove(&self.id);
+    }
+}
+
+/// One message's parcels on their way.
+pub struct Born {
+    /// The parcels.
+    pub parcels: Vec<Held>,
+    /// To be dropped when the lanes hold them.
+    pub birth: Birth,
+}
+
+/// The accepting end.
+#[derive(Clone)]
+pub struct HandOver {
+    sender: mpsc::Sender<Vec<Born>>,
+    births: Arc<Births>,
+}
+
+/// The sending end.
+pub struct TakeOver {
+    receiver: mpsc::Receiver<Vec<Born>>,
+    births: Arc<Births>,
+}
+
+/// A way that holds so many lists of parcels.
+pub fn way(lists_max: usize) -> (HandOver, TakeOver) {
+    let (sender, receiver) = mpsc::channel(lists_max);
+    let births = Arc::new(Births::default());
+    (HandOver { sender, births: births.clone() }, TakeOver { receiver, births })
+}
+
+impl HandOver {
+    /// Whether another list would fit now.
+    pub fn has_room(&self) -> bool {
+        self.sender.capacity() > 0
+    }
+
+    /// Announces a message's parcels; to be called before they are committed.
+    pub fn announce(&self, message_id: MessageId) -> Birth {
+        self.births.shard(message_id.0).insert(message_id.0);
+        Birth { births: self.births.clone(), id: message_id.0 }
+    }
+
+    /// Hands parcels on. What does not fit becomes due when its lease ends.
+    pub fn give(&self, born: Vec<Born>) {
+        if !born.is_empty() {
+            let _ = self.sender.try_send(born);
+        }
+    }
+}
+
+impl TakeOver {
+    /// Who is on the way.
+    pub fn births(&self) -> Arc<Births> {
+        self.births.clone()
+    }
+
+    /// Waits for parcels; 0 when nobody can hand any over any more.
+    pub async fn take(&mut self, into: &mut Vec<Vec<Born>>, lists_max: usize) -> usize {
+        self.receiver.recv_many(into, lists_max).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_is_on_its_way_until_its_birth_is_dropped() {
+        let (hand_over, mut take_over) = way(1);
+        let births = take_over.births();
+        let id = MessageId(7);
+        let birth = hand_over.announce(id);
+        assert!(births.is_on_its_way(id));
+        hand_over.give(vec![Born { parcels: Vec::new(), birth }]);
+        assert!(births.is_on_its_way(id) && !hand_over.has_room());
+        let mut taken = Vec::new();
+        assert_eq!(take_over.take(&mut taken, 8).await, 1);
+        assert!(births.is_on_its_way(id));
+        taken.clear();
+        assert!(!births.is_on_its_way(id));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_not_on_its_way() {
+        let (hand_over, take_over) = way(1);
+        let born =
+            |id| vec![Born { parcels: Vec::new(), birth: hand_over.announce(MessageId(id)) }];
+        hand_over.give(born(1));
+        hand_over.give(born(2));
+        let births = take_over.births();
+        assert!(births.is_on_its_way(MessageId(1)) && !births.is_on_its_way(MessageId(2)));
+    }
+}

@@ -1,0 +1,125 @@
+//! What vendors report after the fact: shown, tapped, not shown, uninstalled.
+//!
+//! Vendors name what they report on by our message id, which every push carries, and by the
+//! token. A vendor's own file reads its format into a [`Receipt`]; `receipts.rs` does the rest.
+
+use http::HeaderMap;
+use serde_json::Value;
+
+use crate::model::id::Token;
+use crate::model::time::UnixMs;
+
+/// Most receipts of one post. Huawei sends at most 100, the others name no limit.
+pub const RECEIPTS_MAX: usize = 1_000;
+
+/// One report about one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message id as the push carried it.
+    pub message_id: String,
+    /// The device's token.
+    pub token: Token,
+    /// When it happened, by the vendor's clock.
+    pub at: Option<UnixMs>,
+    /// What.
+    pub what: What,
+}
+
+/// What happened to a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The device has it.
+    Reached,
+    /// The user tapped it.
+    Clicked,
+    /// The device did not show it.
+    NotShown {
+        /// The vendor's number, or one of ours where the vendor has words only.
+        status: u32,
+        /// What it means.
+        says: &'static str,
+        /// The token is dead.
+        token_dead: bool,
+    },
+}
+
+/// A post as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiptPost<'a> {
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Body.
+    pub body: &'a [u8],
+}
+
+/// How a vendor proves that a post is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It signs with the certificate's receipt key.
+    Signature,
+    /// It does not sign, or no key is set: it must know the certificate's secret path.
+    Path,
+}
+
+/// Why a post cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// This vendor sends no receipts that the relay reads.
+    #[error("this vendor has no receipts")]
+    None,
+    /// Not the vendor's format.
+    #[error("the body is not what this vendor sends")]
+    Malformed,
+    /// More than [`RECEIPTS_MAX`].
+    #[error("more than {RECEIPTS_MAX} receipts in one post")]
+    TooMany,
+}
+
+/// Collects the receipts of one post within the limit.
+#[derive(Default)]
+pub struct Collected(Vec<Receipt>);
+
+impl Collected {
+    /// Takes one in; a token that cannot be one is left out.
+    ///
+    /// # Errors
+    /// `TooMany`.
+    pub fn push(
+        &mut self,
+        message_id: &str,
+        token: &str,
+        at: Option<UnixMs>,
+        what: What,
+    ) -> Result<(), ReceiptError> {
+        if self.0.len() >= RECEIPTS_MAX {
+            return Err(ReceiptError::TooMany);
+        }
+        let token = token.trim();
+        if !token.is_empty() {
+            let (message_id, token) = (message_id.to_owned(), Token(token.into()));
+            self.0.push(Receipt { message_id, token, at, what });
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn finish(self) -> Vec<Receipt> {
+        self.0
+    }
+}
+
+/// A time in milliseconds, written as a number or as text; anything else is no time.
+pub fn millis(value: Option<&Value>) -> Option<UnixMs> {
+    match value? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+    .filter(|at| *at > 0)
+    .map(UnixMs)
+}
+
+/// A field's text; empty when it is absent or no text.
+pub fn text<'a>(object: &'a Value, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or_default()
+}

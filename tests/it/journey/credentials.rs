@@ -1,0 +1,112 @@
+//! Certificates on their way through life: wrong, mended, of another kind, of another world.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Relay, Sims, text, until};
+
+/// A credential of a listener (`apns`, `apns_sandbox`, `oppo` …) by its name.
+fn credential(sims: &Sims, vendor: &str, sandbox: bool, name: &str) -> Value {
+    use offpush::model::certificate::Environment::{Production, Sandbox};
+    let world = if sandbox { Sandbox } else { Production };
+    let simulators = sims.server.simulators();
+    let of_listener = simulators
+        .iter()
+        .find(|simulator| simulator.vendor() == vendor && simulator.environment() == world)
+        .expect("a simulator");
+    let found = of_listener.credentials().into_iter().find(|found| found.name == name);
+    found.expect("a credential of that name").credential
+}
+
+#[tokio::test]
+async fn a_wrong_oppo_secret_waits_for_its_rotation_and_then_rings() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let mut upload = sims.upload("oppo");
+    upload["credential"] = credential(&sims, "oppo", false, "app_secret_by_mistake");
+    let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+    let cert_id = created["cert_id"].as_u64().expect("a cert_id");
+    let path = relay.path(&format!("/certificates/{cert_id}"));
+    relay.device("joon", "oppo", cert_id, 1).await;
+    let taken = relay.send(&text("mina", "joon", 1, "hello")).await;
+    until("the certificate is broken", async || relay.admin.get(&path).await["status"] == "broken")
+        .await;
+    let explained = relay.explain(&taken["message_id"]).await;
+    let delivery = &explained["deliveries"][0];
+    assert_eq!(delivery["state"], "in_flight");
+    assert_eq!(delivery["attempts"][0]["verdict"], "auth_rejected", "{delivery:#}");
+    let advice = delivery["advice"].as_str().expect("advice");
+    assert!(advice.contains("MasterSecret"), "{advice}");
+    assert!(sims.shown("oppo").is_empty());
+    let lanes = relay.admin.get("/v1/lanes").await;
+    assert_eq!(lanes["lanes"][0]["condition"], "certificate_broken");
+    // New messages are told at once; the waiting one is not lost.
+    let refused = relay.send(&text("mina", "joon", 2, "hello again")).await;
+    let refused = relay.settled(&refused["message_id"]).await;
+    assert_eq!(refused["deliveries"][0]["reason"], "cert_broken");
+    let right = credential(&sims, "oppo", false, "master_secret");
+    let rotated = relay.admin.put(&path, &json!({ "credential": right })).await;
+    assert_eq!(rotated["status"], "active");
+    let explained = relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+    assert_eq!(sims.shown("oppo").len(), 1);
+    assert_eq!(relay.ledger().await["in_flight"], 0);
+}
+
+/// One message through an APNs certificate of this kind and world.
+async fn apple(sandbox: bool, name: &str) {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let mut upload = sims.upload("apns");
+    upload["credential"] = credential(&sims, "apns", sandbox, name);
+    upload["environment"] = json!(if sandbox { "sandbox" } else { "production" });
+    let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+    assert_eq!(created["environment"], upload["environment"]);
+    let cert_id = created["cert_id"].as_u64().expect("a cert_id");
+    if name == "p12" {
+        assert!(created["expires_at"].is_string(), "{created}");
+        let read = relay.admin.get(&relay.path(&format!("/certificates/{cert_id}"))).await;
+        assert!(!read.to_string().contains("simulator\""), "the password is never returned");
+    }
+    relay.device("joon", "apns", cert_id, 1).await;
+    let taken = relay.send(&text("mina", "joon", 1, "hello")).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+    assert_eq!(sims.shown("apns").len(), 1);
+}
+
+#[tokio::test]
+async fn an_apple_p12_rings() {
+    apple(false, "p12").await;
+}
+
+#[tokio::test]
+async fn an_apple_p8_rings_in_the_sandbox() {
+    apple(true, "p8").await;
+}
+
+#[tokio::test]
+async fn an_apple_p12_rings_in_the_sandbox() {
+    apple(true, "p12").await;
+}
+
+#[tokio::test]
+async fn a_sandbox_key_in_production_is_a_broken_certificate_with_apples_words() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let mut upload = sims.upload("apns");
+    upload["credential"] = credential(&sims, "apns", true, "p8");
+    let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+    let cert_id = created["cert_id"].as_u64().expect("a cert_id");
+    relay.device("joon", "apns", cert_id, 1).await;
+    let taken = relay.send(&text("mina", "joon", 1, "hello")).await;
+    let path = relay.path(&format!("/certificates/{cert_id}"));
+    until("the certificate is broken", async || relay.admin.get(&path).await["status"] == "broken")
+        .await;
+    let explained = relay.explain(&taken["message_id"]).await;
+    let said = explained["deliveries"][0]["attempts"][0]["code"].as_str().expect("a code");
+    assert!(said.contains("Key"), "{explained:#}");
+    let right = credential(&sims, "apns", false, "p8");
+    relay.admin.put(&path, &json!({ "credential": right })).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+}

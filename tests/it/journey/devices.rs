@@ -1,0 +1,119 @@
+//! What becomes of a device: its token dies, its account changes, its app is on screen.
+
+use offpush::clock::Clock;
+use offpush::sim::phones::TokenLife;
+use serde_json::{Value, json};
+
+use crate::harness::{Relay, Sims, text, until};
+
+async fn pause(relay: &Relay, cert_id: u64, paused: bool) {
+    let word = if paused { "pause" } else { "resume" };
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/{word}"), &json!({})).await;
+}
+
+async fn devices(relay: &Relay, user: &str) -> Value {
+    relay.admin.get(&relay.path(&format!("/users/{user}/devices"))).await
+}
+
+#[tokio::test]
+async fn a_dead_token_ends_its_delivery_and_retires_its_device() {
+    for vendor in ["apns", "fcm", "huawei", "xiaomi", "oppo"] {
+        let sims = Sims::start().await;
+        let relay = Relay::start(&sims).await;
+        let cert_id = relay.certificate(&sims, vendor).await;
+        let token = relay.device("joon", vendor, cert_id, 1).await;
+        let since = Clock::system().now();
+        sims.server.phones().set_life(vendor, &token, TokenLife::Dead { since });
+        let taken = relay.send(&text("mina", "joon", 1, "hello")).await;
+        let explained = relay.settled(&taken["message_id"]).await;
+        assert_eq!(explained["deliveries"][0]["state"], "token_dead", "{vendor} {explained:#}");
+        // Retiring comes after the commit that settles.
+        until("the device is retired", async || {
+            let retired = devices(&relay, "joon").await;
+            retired["devices"][0]["token_state"].to_string().contains("dead")
+        })
+        .await;
+        let requests = sims.server.phones().requests(vendor);
+        let next = relay.send(&text("mina", "joon", 2, "hello again")).await;
+        let explained = relay.settled(&next["message_id"]).await;
+        let delivery = &explained["deliveries"][0];
+        assert_eq!(
+            (&delivery["state"], &delivery["reason"]),
+            (&json!("suppressed"), &json!("token_dead")),
+            "{vendor}"
+        );
+        assert_eq!(sims.server.phones().requests(vendor), requests, "{vendor} is not asked again");
+        let ledger = relay.ledger().await;
+        let expected = json!({ "token_dead": 1, "suppressed": { "token_dead": 1 } });
+        assert_eq!(ledger["terminals"], expected, "{vendor}");
+    }
+}
+
+/// Registers one phone, whoever is logged in on it.
+async fn log_in(relay: &Relay, user: &str, cert_id: u64, token: &str) {
+    let path = relay.path(&format!("/users/{user}/devices/phone"));
+    let body = json!({ "cert_id": cert_id, "token": token, "platform": "android" });
+    relay.admin.put(&path, &body).await;
+}
+
+#[tokio::test]
+async fn after_an_account_switch_nothing_of_the_old_account_reaches_the_phone() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let cert_id = relay.certificate(&sims, "huawei").await;
+    log_in(&relay, "old", cert_id, "shared-phone").await;
+    pause(&relay, cert_id, true).await;
+    let queued = relay.send(&text("mina", "old", 1, "private")).await;
+    log_in(&relay, "new", cert_id, "shared-phone").await;
+    let later = relay.send(&text("mina", "old", 2, "private too")).await;
+    let own = relay.send(&text("mina", "new", 3, "welcome")).await;
+    pause(&relay, cert_id, false).await;
+    for taken in [&queued, &later] {
+        let explained = relay.settled(&taken["message_id"]).await;
+        let delivery = &explained["deliveries"][0];
+        assert_eq!(delivery["reason"], "token_moved", "{delivery:#}");
+        assert_eq!(delivery["attempts"], json!([]));
+    }
+    let explained = relay.settled(&own["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed");
+    let bodies: Vec<_> = sims.shown("huawei").into_iter().map(|shown| shown.body).collect();
+    assert_eq!(bodies, ["welcome"]);
+    // Back again: the phone is the old account's once more.
+    log_in(&relay, "old", cert_id, "shared-phone").await;
+    let back = relay.send(&text("mina", "old", 4, "back")).await;
+    let explained = relay.settled(&back["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed");
+    relay.ledger().await;
+}
+
+#[tokio::test]
+async fn an_app_on_screen_or_logged_out_does_not_ring() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let cert_id = relay.certificate(&sims, "xiaomi").await;
+    relay.device("joon", "xiaomi", cert_id, 1).await;
+    let path = relay.path("/users/joon/devices/xiaomi-1");
+    let states = [
+        ("foreground", Some("foreground")),
+        ("background", None),
+        ("offline", None),
+        ("logged_out", Some("logged_out")),
+    ];
+    for (number, (state, reason)) in (0..).zip(states) {
+        relay.admin.post(&format!("{path}/state"), &json!({ "state": state })).await;
+        let taken = relay.send(&text("mina", "joon", number, state)).await;
+        let explained = relay.settled(&taken["message_id"]).await;
+        let delivery = &explained["deliveries"][0];
+        assert_eq!(delivery["reason"].as_str(), reason, "{delivery:#}");
+    }
+    // Seen in the background when accepted, on screen when its turn comes.
+    relay.device("joon", "xiaomi", cert_id, 1).await;
+    pause(&relay, cert_id, true).await;
+    let taken = relay.send(&text("mina", "joon", 9, "late")).await;
+    relay.admin.post(&format!("{path}/state"), &json!({ "state": "foreground" })).await;
+    pause(&relay, cert_id, false).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["reason"], "foreground");
+    let bodies: Vec<_> = sims.shown("xiaomi").into_iter().map(|shown| shown.body).collect();
+    assert_eq!(bodies, ["background", "offline"]);
+}
