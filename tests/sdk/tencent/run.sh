@@ -15,19 +15,20 @@ python3 -m venv "$work/python"
 "$work/python/bin/pip" install --quiet --requirement "$work/requirements.txt"
 (cd "$work" && npm ci --silent --no-audit --no-fund)
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-base=http://127.0.0.1:$port app=1400000001 key=a-key-of-the-check
+app=1400000001 key=a-key-of-the-check
 export OFFPUSH_ADMIN_KEY=the-operator-of-the-check
 cat >"$work/offpush.toml" <<TOML
-listen = "127.0.0.1:$port"
+listen = "127.0.0.1:0"
 data_dir = "$work/data"
 [store]
 engine = "memory"
 TOML
 "$program" serve --config "$work/offpush.toml" >"$work/log" 2>&1 &
 relay=$!
+base=
 for _ in $(seq 100); do
-    curl --silent --fail "$base/readyz" >/dev/null && break
+    base=$(sed -n 's/^listening on //p' "$work/log")
+    [ -n "$base" ] && break
     sleep 0.1
 done
 curl --silent --fail --output /dev/null -X PUT "$base/v1/apps/$app" \
