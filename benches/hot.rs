@@ -7,7 +7,7 @@ use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use offpush::credentials::Certificate;
-use offpush::dedupe::{Dedupe, DedupeSettings, Seen};
+use offpush::dedupe::{Dedupe, DedupeRule, DedupeSettings, Seen};
 use offpush::facts;
 use offpush::model::app::HonourMute;
 use offpush::model::certificate::{CertificateInfo, CertificateStatus, Environment, Options};
@@ -134,7 +134,7 @@ fn identity_and_mark(bencher: Bencher) {
     });
     let message = message();
     bencher.bench(|| {
-        let identity = dedupe.identity(APP, black_box(&message));
+        let identity = dedupe.identity(APP, black_box(&message), DedupeRule::Chat);
         let hit = dedupe.front_hit(identity, &message.receivers, NOW);
         let mut batch = Batch::default();
         let receivers = message.receivers.clone();

@@ -13,8 +13,8 @@ use crate::model::device::Device;
 use crate::model::id::{AppId, Conversation, DeviceId, Partition, UserId};
 use crate::model::time::UnixMs;
 use crate::preferences::Preferences;
-use crate::store::keys::{Class, KeyBuilder};
-use crate::store::{Batch, Expect, Key, Store, StoreError};
+use crate::store::keys::{Class, KeyBuilder, KeyReader, just_after};
+use crate::store::{Batch, Expect, Key, Scope, Store, StoreError};
 
 /// Most devices one user may have; the one longest silent makes room.
 pub const DEVICES_MAX: usize = 16;
@@ -102,6 +102,35 @@ impl Accounts {
         let key = key_of(app, user);
         let row = self.store.get(partition_of(app, user), &key).await?;
         row.map_or_else(|| Ok(Account::default()), |row| decode(&key, &row))
+    }
+
+    /// The accounts of an app behind `after`, by user, and where the next page begins; `None` on
+    /// the last page.
+    ///
+    /// # Errors
+    /// As [`Accounts::read`].
+    pub async fn page(
+        &self,
+        app: AppId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<(Vec<(UserId, Account)>, Option<UserId>), StoreError> {
+        let mut range = KeyBuilder::new(Class::User).u64(app.0).prefix();
+        if let Some(after) = after {
+            range.start = just_after(&key_of(app, after));
+        }
+        let rows = self.store.scan(Scope::Everywhere, range, limit).await?;
+        let is_full = rows.len() == limit;
+        let mut page = Vec::with_capacity(rows.len());
+        for (key, row) in rows {
+            let damaged = || StoreError::Corrupt { key: key.clone() };
+            let mut reader = KeyReader::new(Class::User, &key).ok_or_else(damaged)?;
+            reader.u64().ok_or_else(damaged)?;
+            let user = UserId::from(reader.text().ok_or_else(damaged)?);
+            page.push((user, decode(&key, &row)?));
+        }
+        let next = page.last().filter(|_| is_full).map(|(user, _)| user.clone());
+        Ok((page, next))
     }
 
     /// Many accounts, in the order asked.

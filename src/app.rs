@@ -11,7 +11,10 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::accounts_known::KnownAccounts;
 use crate::api::limits::{Limits, Rates};
+use crate::api::tencent::FrontDoor;
+use crate::api::tencent::auth::Failures;
 use crate::api::{self, Api};
 use crate::api_keys::ApiKeys;
 use crate::apps::Apps;
@@ -23,8 +26,10 @@ use crate::dedupe::{Dedupe, DedupeSettings};
 use crate::dispatch::{Dispatch, DispatchSettings, Rooms};
 use crate::facts::{Facts, FactsSettings, Withdrawn};
 use crate::ingest::{Ingest, IngestSettings};
+use crate::members::Members;
 use crate::outcome::{Outcome, OutcomeSettings};
 use crate::preferences::receive_options::ReceiveOptions;
+use crate::push_tasks::PushTasks;
 use crate::receipts::Receipts;
 use crate::registry::Registry;
 use crate::results::{Results, ResultsSettings, WAITING_MAX};
@@ -171,6 +176,8 @@ impl App {
             transport: transport(&settings)?,
         };
         let dispatch = Dispatch::start(rooms, dispatch_settings(&settings), take_over);
+        let (stop, stopping) = watch::channel(false);
+        let front_door = front_door(&store, &apps, &ingest, &clock, &stopping).await?;
         let api = Arc::new(Api {
             clock: clock.clone(),
             store: store.clone(),
@@ -184,6 +191,7 @@ impl App {
             receipts,
             results,
             withdrawn,
+            front_door,
             metrics: Metrics::install(),
             limits: Limits::new(rates(&settings)),
             request_timeout: seconds(settings.http.request_timeout_s),
@@ -192,7 +200,6 @@ impl App {
             body_bytes_max: usize::try_from(settings.http.body_bytes_max).unwrap_or(usize::MAX),
         });
         drop_folder::read(&api, &settings.certs_dir).await;
-        let (stop, stopping) = watch::channel(false);
         housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
         digests::start(api.clone(), stopping.clone());
         let listener = TcpListener::bind(settings.listen)
@@ -245,6 +252,30 @@ impl App {
         self.api.results.stop().await;
         self.store.close().await;
     }
+}
+
+/// The rooms of the Tencent-shaped API; what was interrupted of its pushes goes on.
+async fn front_door(
+    store: &Arc<dyn Store>,
+    apps: &Arc<Apps>,
+    ingest: &Arc<Ingest>,
+    clock: &Clock,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<FrontDoor> {
+    let tasks = PushTasks::new(
+        store.clone(),
+        apps.clone(),
+        ingest.clone(),
+        clock.clone(),
+        stopping.clone(),
+    );
+    tasks.resume().await.context("go on with pushes to all members")?;
+    Ok(FrontDoor {
+        members: Members::new(store.clone()),
+        accounts: KnownAccounts::new(store.clone()),
+        tasks,
+        failures: Failures::default(),
+    })
 }
 
 fn seconds(seconds: u32) -> Duration {

@@ -22,6 +22,29 @@ use crate::model::time::UnixMs;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Expect, Key, StoreError};
 
+/// Window of pushes to named users, by `MsgRandom` alone. Tencent: one second
+/// (trtc.io/document/67553).
+const NAMED_PUSH_WINDOW: Duration = Duration::from_secs(1);
+
+/// Window of pushes to all members, by task. Tencent: seven days
+/// (cloud.tencent.com/document/product/269/45934).
+const ALL_MEMBERS_WINDOW: Duration = Duration::from_secs(604_800);
+
+/// Which of Tencent's rules tells whether two messages are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DedupeRule {
+    /// Chat messages, by their kind: content and numbers, within the windows of the settings.
+    #[default]
+    Chat,
+    /// Pushes to named users: `MsgRandom` alone, one second.
+    NamedPush,
+    /// One page of a push to all members: the page's own name, seven days.
+    AllMembers {
+        /// Names the task and the page.
+        page: u128,
+    },
+}
+
 /// Shards of the cache in front: a power of two.
 const FRONT_SHARDS: usize = 32;
 
@@ -43,14 +66,25 @@ pub struct Identity {
     window: Duration,
 }
 
-/// The partition of everything a message writes when it is accepted.
-pub fn partition_of(app: AppId, message: &Message) -> Partition {
+/// The partition of everything a message writes when it is accepted: the same for all messages
+/// that the rule may call the same.
+pub fn partition_of(app: AppId, message: &Message, rule: DedupeRule) -> Partition {
+    let number = app.0.to_be_bytes();
+    match rule {
+        DedupeRule::Chat => {}
+        DedupeRule::NamedPush => {
+            return Partition::of(&[b"named", &number, &message.random.to_be_bytes()]);
+        }
+        DedupeRule::AllMembers { page } => {
+            return Partition::of(&[b"members", &number, &page.to_be_bytes()]);
+        }
+    }
     let place = match &message.group {
         Some(group) => group.as_str(),
         None => message.from.as_str(),
     };
     let kind = message.kind().as_bytes();
-    Partition::of(&[kind, &app.0.to_be_bytes(), place.as_bytes(), &message.random.to_be_bytes()])
+    Partition::of(&[kind, &number, place.as_bytes(), &message.random.to_be_bytes()])
 }
 
 /// Who already received a message, and under which id.
@@ -108,7 +142,13 @@ impl Dedupe {
 
     /// The windows in force, each once.
     pub fn windows(&self) -> Vec<Duration> {
-        let mut windows = vec![self.settings.c2c_window, self.settings.group_window];
+        let mut windows = vec![
+            NAMED_PUSH_WINDOW,
+            self.settings.c2c_window,
+            self.settings.group_window,
+            ALL_MEMBERS_WINDOW,
+        ];
+        windows.sort_unstable();
         windows.dedup();
         windows
     }
@@ -116,13 +156,25 @@ impl Dedupe {
     /// What makes this message the same as another.
     ///
     /// One-to-one: app, sender, sequence, random, content; the receivers are compared one by one,
-    /// so the receiver is part of it too. Group: app, group, sender, random, content.
-    pub fn identity(&self, app: AppId, message: &Message) -> Identity {
+    /// so the receiver is part of it too. Group: app, group, sender, random, content. The other
+    /// rules look at less, see [`DedupeRule`].
+    pub fn identity(&self, app: AppId, message: &Message, rule: DedupeRule) -> Identity {
         let seq = message.seq.unwrap_or_default().to_be_bytes();
         let random = message.random.to_be_bytes();
         let content = message.content_digest.to_be_bytes();
         let app = app.0.to_be_bytes();
         let from = message.from.as_str().as_bytes();
+        match rule {
+            DedupeRule::Chat => {}
+            DedupeRule::NamedPush => {
+                let digest = digest128(&[b"named", &app, &random]);
+                return Identity { digest, window: NAMED_PUSH_WINDOW };
+            }
+            DedupeRule::AllMembers { page } => {
+                let digest = digest128(&[b"members", &app, &page.to_be_bytes()]);
+                return Identity { digest, window: ALL_MEMBERS_WINDOW };
+            }
+        }
         match &message.group {
             None => Identity {
                 digest: digest128(&[b"c2c", &app, from, &seq, &random, &content]),
@@ -268,18 +320,18 @@ mod tests {
     #[test]
     fn random_content_sender_and_group_make_the_identity() {
         let dedupe = dedupe();
-        let base = dedupe.identity(APP, &message(1, "", "x"));
-        assert_eq!(base, dedupe.identity(APP, &message(1, "", "x")));
+        let base = dedupe.identity(APP, &message(1, "", "x"), DedupeRule::Chat);
+        assert_eq!(base, dedupe.identity(APP, &message(1, "", "x"), DedupeRule::Chat));
         for other in [message(2, "", "x"), message(1, "", "y"), message(1, "g", "x")] {
-            assert_ne!(base, dedupe.identity(APP, &other));
+            assert_ne!(base, dedupe.identity(APP, &other, DedupeRule::Chat));
         }
-        assert_ne!(base, dedupe.identity(AppId(2), &message(1, "", "x")));
+        assert_ne!(base, dedupe.identity(AppId(2), &message(1, "", "x"), DedupeRule::Chat));
     }
 
     #[test]
     fn a_mark_is_found_until_its_window_ends_whatever_bucket_it_fell_into() {
         let dedupe = dedupe();
-        let identity = dedupe.identity(APP, &message(1, "", "x"));
+        let identity = dedupe.identity(APP, &message(1, "", "x"), DedupeRule::Chat);
         for offset_ms in [0u64, 1, 59_999, 119_999] {
             let at = UnixMs(1_760_000_000_000 + offset_ms);
             let id = MessageId::new(at, Partition::of_hash(1), 7);
@@ -307,7 +359,7 @@ mod tests {
     fn the_front_answers_only_for_the_same_receivers_and_only_in_time() {
         let dedupe = dedupe();
         let message = message(1, "", "x");
-        let identity = dedupe.identity(APP, &message);
+        let identity = dedupe.identity(APP, &message, DedupeRule::Chat);
         let at = UnixMs(1_000_000);
         let id = MessageId::new(at, Partition::of_hash(1), 7);
         dedupe.remember(identity, &message.receivers, id);
@@ -315,5 +367,33 @@ mod tests {
         assert_eq!(dedupe.front_hit(identity, &message.receivers[..1], at), None);
         let later = at.after(Duration::from_secs(120));
         assert_eq!(dedupe.front_hit(identity, &message.receivers, later), None);
+    }
+
+    #[test]
+    fn a_push_to_named_users_is_known_by_its_random_alone_and_for_one_second() {
+        let dedupe = dedupe();
+        let rule = DedupeRule::NamedPush;
+        let identity = dedupe.identity(APP, &message(1, "", "x"), rule);
+        assert_eq!(identity, dedupe.identity(APP, &message(1, "", "y"), rule));
+        assert_ne!(identity, dedupe.identity(APP, &message(2, "", "x"), rule));
+        assert_eq!(identity.window, Duration::from_secs(1));
+        let place = |text| partition_of(APP, &message(1, "", text), rule);
+        assert_eq!(place("x"), place("y"));
+    }
+
+    #[test]
+    fn every_rule_has_its_marks_removed() {
+        let dedupe = dedupe();
+        let message = message(1, "", "x");
+        let rules = [DedupeRule::Chat, DedupeRule::NamedPush, DedupeRule::AllMembers { page: 5 }];
+        let windows = dedupe.windows();
+        for rule in rules {
+            let identity = dedupe.identity(APP, &message, rule);
+            assert!(windows.contains(&identity.window), "{rule:?}");
+        }
+        let chat = dedupe.identity(APP, &message, DedupeRule::Chat);
+        let page = dedupe.identity(APP, &message, DedupeRule::AllMembers { page: 5 });
+        let other = dedupe.identity(APP, &message, DedupeRule::AllMembers { page: 6 });
+        assert!(chat != page && page != other);
     }
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::dedupe::{Dedupe, Identity, Seen, partition_of};
+use crate::dedupe::{Dedupe, DedupeRule, Identity, Seen, partition_of};
 use crate::digest;
 use crate::facts::{self, Facts};
 use crate::ledger::Entry;
+use crate::message_names;
 use crate::model::app::App;
 use crate::model::id::{DeviceId, MessageId, Partition, UserId};
 use crate::model::message::{Invalid, Message};
@@ -142,6 +143,19 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`]: no message of this request may be thought accepted.
     pub async fn take(&self, app: &App, messages: &[&[u8]]) -> Result<Vec<Taken>, IngestError> {
+        self.take_as(app, messages, DedupeRule::Chat).await
+    }
+
+    /// Takes messages as [`Ingest::take`] does, telling repeats by another rule.
+    ///
+    /// # Errors
+    /// As [`Ingest::take`].
+    pub async fn take_as(
+        &self,
+        app: &App,
+        messages: &[&[u8]],
+        rule: DedupeRule,
+    ) -> Result<Vec<Taken>, IngestError> {
         let now = self.clock.now();
         let mut taken: Vec<Option<Taken>> = Vec::with_capacity(messages.len());
         let mut drafts: Vec<(usize, Draft)> = Vec::with_capacity(messages.len());
@@ -149,7 +163,7 @@ impl Ingest {
             let known = match Message::parse_with_content(json) {
                 Err(invalid) => Some(Taken::Invalid(invalid)),
                 Ok((message, content)) => {
-                    let draft = self.draft(app, message, content, now);
+                    let draft = self.draft(app, message, content, rule, now);
                     match self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
                         Some(of) => Some(self.repeat(app, &draft, of)),
                         None => {
@@ -170,10 +184,17 @@ impl Ingest {
         Ok(taken.into_iter().flatten().collect())
     }
 
-    fn draft(&self, app: &App, message: Message, content: Bytes, now: UnixMs) -> Draft {
-        let partition = partition_of(app.app, &message);
+    fn draft(
+        &self,
+        app: &App,
+        message: Message,
+        content: Bytes,
+        rule: DedupeRule,
+        now: UnixMs,
+    ) -> Draft {
+        let partition = partition_of(app.app, &message, rule);
         Draft {
-            identity: self.dedupe.identity(app.app, &message),
+            identity: self.dedupe.identity(app.app, &message, rule),
             message_id: MessageId::new(now, partition, fastrand::u64(..)),
             message: Arc::new(message),
             content,
@@ -198,7 +219,7 @@ impl Ingest {
             Ok(read) => read,
             Err(invalid) => return Ok(Taken::Invalid(invalid)),
         };
-        let draft = Draft { only, ..self.draft(app, message, content, now) };
+        let draft = Draft { only, ..self.draft(app, message, content, DedupeRule::Chat, now) };
         if let Some(of) = self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
             return Ok(self.repeat(app, &draft, of));
         }
@@ -255,6 +276,7 @@ impl Ingest {
         entry.write(app.app, &mut batch);
         let (opening, held) = self.enqueue(app, &draft, decided, now, &mut batch);
         trace::open(draft.message_id, &opening, &mut batch);
+        message_names::note(app.app, &draft.message, draft.message_id, &mut batch);
         let in_flight =
             opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
         let born = (!held.is_empty())
@@ -406,7 +428,7 @@ impl Ingest {
             Ok(read) => read,
             Err(invalid) => return Ok(Err(invalid)),
         };
-        let draft = self.draft(app, message, content, now);
+        let draft = self.draft(app, message, content, DedupeRule::Chat, now);
         let keys = draft.identity.keys(now);
         let mut rows = [None, None];
         for (row, key) in rows.iter_mut().zip(&keys) {

@@ -51,6 +51,7 @@ pub mod sim;
 
 // Sends.
 pub mod dispatch;
+pub mod push_tasks;
 
 // Stages, which commit; and what reads back what they wrote.
 pub mod explain;
@@ -71,11 +72,14 @@ pub mod facts;
 // Rooms: each knows one thing.
 pub mod access;
 pub mod account;
+pub mod accounts_known;
 pub mod api_keys;
 pub mod apps;
 pub mod credentials;
 pub mod dedupe;
 pub mod ledger;
+pub mod members;
+pub mod message_names;
 pub mod policy;
 pub mod preferences;
 pub mod queue;

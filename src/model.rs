@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O, reads the time or knows a vendor. Every other room may use it.
 
+pub mod addressed;
 pub mod app;
 pub mod certificate;
 pub mod device;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Accounts, DEVICES_MAX};
 use crate::model::device::{Device, Platform, Presence, TokenState};
-use crate::model::id::{AppId, CertId, DeviceId, Partition, Token, UserId};
+use crate::model::id::{AppId, CertId, Conversation, DeviceId, Partition, Token, UserId};
 use crate::model::time::UnixMs;
 use crate::store::keys::{Class, KeyBuilder, KeyReader, just_after};
 use crate::store::{Batch, Expect, Key, Scope, Store, StoreError};
@@ -261,6 +261,90 @@ impl Registry {
                 Ok(Some(device.clone()))
             })
             .await
+    }
+
+    /// Changes the presence of the user's devices that `applies` picks; the devices as they are
+    /// then. A device that comes online, or loses its link, has given a sign of life.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn set_presence(
+        &self,
+        app: AppId,
+        user: &UserId,
+        presence: Presence,
+        now: UnixMs,
+        applies: impl Fn(&Device) -> bool,
+    ) -> Result<Vec<Device>, StoreError> {
+        self.accounts
+            .change(app, user, |account, _| {
+                for device in account.devices.iter_mut().filter(|device| applies(device)) {
+                    device.presence = presence;
+                    device.presence_at = now;
+                    if !matches!(presence, Presence::LoggedOut | Presence::Kicked) {
+                        device.seen_at = now;
+                    }
+                }
+                Ok(account.devices.clone())
+            })
+            .await
+    }
+
+    /// Notes that a conversation was read up to `at`, and how many messages the user has not read
+    /// on the whole, which is what every badge shows from then on. Answers the user's devices.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn mark_read(
+        &self,
+        app: AppId,
+        user: &UserId,
+        conversation: &Conversation,
+        at: UnixMs,
+        unread: Option<u32>,
+    ) -> Result<Vec<Device>, StoreError> {
+        self.accounts
+            .change(app, user, |account, batch| {
+                if account.devices.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let known = account.read_until(conversation);
+                if known.is_none_or(|known| known < at) {
+                    account.mark_read(conversation.clone(), at);
+                }
+                for device in &mut account.devices {
+                    let Some(unread) = unread else { break };
+                    device.unread = unread;
+                    batch.put.push((badge_key(app, user, &device.device_id), counter(unread)));
+                }
+                Ok(account.devices.clone())
+            })
+            .await
+    }
+
+    /// Forgets a user: devices with their tokens, badges and preferences.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget(&self, app: AppId, user: &UserId) -> Result<(), StoreError> {
+        let devices = self
+            .accounts
+            .change(app, user, |account, batch| {
+                for device in &account.devices {
+                    batch.delete.push(listing_key(app, device.cert_id, user, device));
+                    batch.delete.push(badge_key(app, user, &device.device_id));
+                }
+                let options = account.has_receive_options;
+                let forgotten = std::mem::take(account);
+                account.has_receive_options = options;
+                Ok::<_, StoreError>(forgotten.devices)
+            })
+            .await?;
+        for device in devices {
+            let owner = Owner { user: user.clone(), device_id: device.device_id.clone() };
+            self.release_token(app, (device.cert_id, &device.token), &owner).await?;
+        }
+        Ok(())
     }
 
     /// Retires a token that its vendor called dead. Nothing happens when the device has another

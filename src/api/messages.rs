@@ -155,7 +155,22 @@ pub async fn withdraw(
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let Query(query) = query?;
     let message_id = message_id_of(&message_id)?;
-    let trace = search::one(&api.store, app.app, message_id).await?.ok_or_else(not_found)?;
+    let withdrawn = withdraw_message(&api, &app, message_id, &query).await?;
+    Ok(Json(withdrawn.ok_or_else(not_found)?))
+}
+
+/// Withdraws a message of this app, whatever named it. Answers what became of it; `None` when
+/// there is no such message.
+///
+/// # Errors
+/// The store's.
+pub async fn withdraw_message(
+    api: &Api,
+    app: &App,
+    message_id: MessageId,
+    names: &WithdrawQuery,
+) -> Result<Option<serde_json::Value>, ApiError> {
+    let Some(trace) = search::one(&api.store, app.app, message_id).await? else { return Ok(None) };
     let is_first = !api.withdrawn.holds(message_id);
     api.withdrawn.add(message_id).await?;
     let mut lanes: Vec<CertId> = Vec::new();
@@ -170,12 +185,12 @@ pub async fn withdraw(
         && is_first
         && let Some(recall) = recall::of(&trace, api.clock.now())
     {
-        let notice = recall.message(query.from_nick.as_deref(), query.group_name.as_deref());
+        let notice = recall.message(names.from_nick.as_deref(), names.group_name.as_deref());
         let bytes = notice.to_string().into_bytes();
-        let taken = api.ingest.take_own(&app, &bytes, Some(recall.devices)).await?;
+        let taken = api.ingest.take_own(app, &bytes, Some(recall.devices)).await?;
         answer["replaced_by"] = json!(TakenView::from(taken).message_id);
     }
-    Ok(Json(answer))
+    Ok(Some(answer))
 }
 
 /// Reads a message id from a path.

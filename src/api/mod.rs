@@ -17,6 +17,7 @@ pub mod preferences;
 pub mod receipts;
 pub mod simulate;
 pub mod statistics;
+pub mod tencent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ use axum::routing::{delete, get, post, put};
 
 use crate::api::error::ApiError;
 use crate::api::limits::Limits;
+use crate::api::tencent::FrontDoor;
 use crate::api_keys::ApiKeys;
 use crate::apps::Apps;
 use crate::clock::Clock;
@@ -79,6 +81,8 @@ pub struct Api {
     pub results: Results,
     /// Withdrawn messages.
     pub withdrawn: Withdrawn,
+    /// Rooms of the Tencent-shaped front door.
+    pub front_door: FrontDoor,
     /// Metrics.
     pub metrics: Metrics,
     /// Rates of callers.
@@ -147,6 +151,7 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/apps", get(admin::list_apps))
         .nest("/v1/apps/{app}", of_app)
+        .merge(tencent::router())
         .route("/v1/ledger", get(operate::ledger))
         .route("/v1/lanes", get(operate::lanes))
         .route("/v1/lanes/{cert_id}/pause", post(operate::pause))

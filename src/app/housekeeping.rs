@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::api::Api;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
+use crate::message_names;
 use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
@@ -99,6 +100,7 @@ async fn forget(
         let first = Day::of(now).before(DAYS_KEPT);
         remove(&api, statistics::outdated(first), "statistics").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
+        remove(&api, message_names::outdated(before(now, life)), "message names").await;
         if let Err(error) = api.withdrawn.forget_before(before(now, life)).await {
             tracing::warn!(%error, "old withdrawals could not be forgotten");
         }

@@ -546,6 +546,11 @@ fn read_element(kind: &str, content: Option<&RawValue>) -> Result<Element, Inval
 
 fn push_info(raw: Option<&RawValue>) -> Result<OfflinePushInfo, Invalid> {
     let Some(raw) = present(raw) else { return Ok(OfflinePushInfo::default()) };
+    // An array would be read as the fields in their order.
+    if !raw.get().starts_with('{') {
+        let message = "OfflinePushInfo must be an object";
+        return Err(Invalid::new("90043", "OfflinePushInfo", message));
+    }
     let mut json = serde_json::Deserializer::from_str(raw.get());
     let push: OfflinePushInfo = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

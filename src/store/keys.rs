@@ -24,6 +24,8 @@ pub enum Class {
     Digest = b'H',
     /// The badge of one device, a counter: `I app user device`.
     Badge = b'I',
+    /// An account the chat server imported: `J app user`.
+    KnownAccount = b'J',
     /// An API key: `K hash`.
     ApiKey = b'K',
     /// A counter of the ledger: `L app slot`.
@@ -32,6 +34,8 @@ pub enum Class {
     Owner = b'N',
     /// A receive option of one conversation: `O app user conversation`.
     ReceiveOption = b'O',
+    /// A push to all members: `P app task`.
+    PushTask = b'P',
     /// A parcel of the queue: `Q cert due message parcel`.
     Parcel = b'Q',
     /// A seen mark of dedupe: `S window bucket digest`.
@@ -46,6 +50,8 @@ pub enum Class {
     Version = b'V',
     /// A withdrawn message: `W message`.
     Withdrawn = b'W',
+    /// A message found by the name its producer gave it: `X day app digest message`.
+    MessageName = b'X',
 }
 
 /// Builds one key, field by field.

@@ -19,6 +19,7 @@ mod sim_west;
 mod simulation;
 mod stage;
 mod store;
+mod tencent;
 mod tidy;
 mod transport;
 mod vendor_own;

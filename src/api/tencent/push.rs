@@ -1,0 +1,158 @@
+//! Pure pushes: to named users, `timpush/batch`, and to all, `timpush/push`
+//! (trtc.io/document/67553 and cloud.tencent.com/document/product/269/45934).
+//!
+//! Nothing is derived from elements here, and the Apple badge stays as it is unless the push says
+//! otherwise. A push to all is a task; its progress is read below `/v1`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::api::auth::OfApp;
+use crate::api::error::ApiError;
+use crate::api::tencent::auth::Caller;
+use crate::api::tencent::envelope::{Answer, Fail, fields};
+use crate::api::tencent::fields::{Fields, MessageJson, users};
+use crate::api::tencent::send::{RECEIVER_CODES, sender, take, unknown};
+use crate::dedupe::DedupeRule;
+use crate::model::addressed::addressed;
+use crate::model::message::{LIFE_TIME_S_MAX, Message};
+use crate::push_tasks::{Task, TaskError};
+
+/// Most receivers of one push to named users.
+const NAMED_MAX: usize = 500;
+
+/// Longest `DataId`, in bytes.
+const DATA_ID_BYTES_MAX: usize = 64;
+
+/// Largest body of a push to all members, in bytes.
+const ALL_BYTES_MAX: usize = 10 * 1_024;
+
+/// `OfflinePushInfo` is malformed, or says nothing.
+const BAD_PUSH_INFO: u32 = 90_043;
+
+/// The relay keeps neither tags nor attributes.
+const NO_CONDITIONS: u32 = 90_022;
+
+/// The push with its badge mode: a pure push leaves the Apple badge alone unless it says so.
+fn push_info(given: &Fields<'_>) -> Result<Value, Fail> {
+    let mut push: Value = given.required("OfflinePushInfo", BAD_PUSH_INFO)?;
+    let malformed = |name: &str| Fail::new(BAD_PUSH_INFO, format!("{name} must be an object"));
+    let Some(object) = push.as_object_mut() else { return Err(malformed("OfflinePushInfo")) };
+    let apns = object.entry("ApnsInfo").or_insert(Value::Null);
+    if apns.is_null() {
+        *apns = json!({});
+    }
+    let Some(apns) = apns.as_object_mut() else {
+        return Err(malformed("OfflinePushInfo.ApnsInfo"));
+    };
+    let mode = apns.entry("BadgeMode").or_insert(Value::Null);
+    if mode.is_null() {
+        *mode = json!(1);
+    }
+    Ok(push)
+}
+
+/// `timpush/batch`
+pub async fn named(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
+    let from = given.id("From_Account", 90_008)?;
+    let receivers = users(given, "To_Account", NAMED_MAX, &RECEIVER_CODES)?;
+    let random: u32 = given.required("MsgRandom", 90_001)?;
+    if let Some(data_id) = given.optional::<String>("DataId", 90_057)?
+        && data_id.len() > DATA_ID_BYTES_MAX
+    {
+        let info = format!("DataId is longer than {DATA_ID_BYTES_MAX} bytes");
+        return Err(Fail::new(90_057, info));
+    }
+    let message = MessageJson::begin()
+        .value("From_Account", &json!(from))
+        .value("MsgRandom", &json!(random))
+        .value("OfflinePushInfo", &push_info(given)?)
+        .finish();
+    let sent = take(api, &caller.app, &message, &receivers, DedupeRule::NamedPush)
+        .await
+        .map_err(|fail| fail.renumbered(&[(90_002, BAD_PUSH_INFO)]))?;
+    let first = sent.of.or(sent.message_ids.first().copied());
+    let task_id = first.map(|id| format!("batch_{id}")).unwrap_or_default();
+    let unknown = unknown(api, caller.app.app, &receivers).await?;
+    Ok(fields(json!({
+        "TaskId": task_id, "ErrorList": unknown, "MessageIds": sent.ids() })))
+}
+
+/// `timpush/push` and `all_member_push/im_push`
+pub async fn all(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>, body_bytes: usize) -> Answer {
+    if body_bytes > ALL_BYTES_MAX {
+        let info = format!("the body has {body_bytes} bytes, at most {ALL_BYTES_MAX} are allowed");
+        return Err(Fail::new(90_056, info));
+    }
+    let conditions: Option<Value> = given.optional("Condition", NO_CONDITIONS)?;
+    if conditions.is_some_and(|given| given.as_object().is_none_or(|given| !given.is_empty())) {
+        let info = "this relay keeps no tags and no attributes: leave Condition out to push to all";
+        return Err(Fail::new(NO_CONDITIONS, info));
+    }
+    let random: u32 = given.required("MsgRandom", 90_005)?;
+    let life_s = given.optional::<u64>("MsgLifeTime", 90_044)?.unwrap_or(0);
+    if life_s > u64::from(LIFE_TIME_S_MAX) {
+        let info = format!("MsgLifeTime must be at most {LIFE_TIME_S_MAX}");
+        return Err(Fail::new(90_026, info));
+    }
+    let mut message = MessageJson::begin()
+        .value("From_Account", &json!(sender(caller, given)?))
+        .copy(given, &["MsgRandom", "MsgBody", "CloudCustomData"]);
+    // Zero, the default here, says that nothing is kept for the client; it rings nevertheless.
+    if life_s > 0 {
+        message = message.value("MsgLifeTime", &json!(life_s));
+    }
+    if given.raw("OfflinePushInfo").is_some() {
+        message = message.value("OfflinePushInfo", &push_info(given)?);
+    }
+    let message = message.finish();
+    // Nobody could be told of a mistake later.
+    Message::parse(&addressed(&message, &["nobody".into()]))?;
+    let made = api.front_door.tasks.make(caller.app.app, random, message).await;
+    let task = made.map_err(|error| match error {
+        TaskError::TooSoon => Fail::new(90_024, error.to_string()),
+        TaskError::TooMany => Fail::new(90_047, error.to_string()),
+        TaskError::Store(error) => error.into(),
+    })?;
+    Ok(fields(json!({ "TaskId": task.task_id })))
+}
+
+fn view(task: &Task) -> Value {
+    json!({
+        "task_id": task.task_id,
+        "msg_random": task.random,
+        "state": if task.finished_at.is_some() { "finished" } else { "running" },
+        "users": task.users,
+        "receivers": task.receivers,
+        "created_at": task.created_at.to_string(),
+        "finished_at": task.finished_at.map(|at| at.to_string()),
+    })
+}
+
+/// `GET …/push-tasks`
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    OfApp { app, .. }: OfApp,
+) -> Result<Json<Value>, ApiError> {
+    let mut tasks = api.front_door.tasks.list(app.app).await?;
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.created_at));
+    Ok(Json(json!({ "push_tasks": tasks.iter().map(view).collect::<Vec<_>>() })))
+}
+
+/// `GET …/push-tasks/{task_id}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    OfApp { app, .. }: OfApp,
+    Path((_, task_id)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let task = api.front_door.tasks.get(app.app, &task_id).await?;
+    let missing = || {
+        let message = "there is no such push to all members in this app, or it is too old";
+        ApiError::not_found("push_task_not_found", message).field("task_id")
+    };
+    Ok(Json(view(&task.ok_or_else(missing)?)))
+}

@@ -1,0 +1,168 @@
+//! Pure pushes: to named users and to all members.
+
+use offpush::config::sections::Engine;
+use serde_json::{Value, json};
+
+use crate::harness::{Relay, until};
+use crate::tencent::{Door, push, with};
+
+const NAMED: &str = "timpush/batch";
+const ALL: &str = "timpush/push";
+
+fn to_all(random: u32, text: &str) -> Value {
+    with(&push(&[], random, text), "To_Account", Value::Null)
+}
+
+#[tokio::test]
+async fn a_named_push_rings_and_names_whom_the_relay_does_not_know() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    let token = door.phone("joon", cert_id).await;
+    let answer = door.ok(NAMED, &push(&["joon", "ghost"], 5, "sale")).await;
+    assert!(answer["TaskId"].as_str().is_some_and(|id| id.starts_with("batch_")), "{answer}");
+    assert_eq!(answer["ErrorList"], json!([{ "To_Account": "ghost", "ErrorCode": 70_107 }]));
+    door.settled(&answer).await;
+    assert_eq!(door.shown("sale"), [token]);
+}
+
+#[tokio::test]
+async fn a_pure_push_leaves_the_apple_badge_alone_unless_it_says_so() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let quiet = door.ok(NAMED, &push(&["joon"], 5, "quiet")).await;
+    door.settled(&quiet).await;
+    let mut counting = push(&["joon"], 6, "counting");
+    counting["OfflinePushInfo"]["ApnsInfo"] = json!({ "BadgeMode": 0 });
+    let counting = door.ok(NAMED, &counting).await;
+    door.settled(&counting).await;
+    let shown = door.sims.shown("apns");
+    let badge = |text: &str| {
+        shown.iter().find(|shown| shown.body == text).expect("shown").raw["badge"].clone()
+    };
+    assert_eq!((badge("quiet"), badge("counting")), (Value::Null, json!(1)));
+}
+
+#[tokio::test]
+async fn each_mistake_in_a_named_push_has_tencents_number() {
+    let door = Door::open().await;
+    let good = push(&["joon"], 5, "x");
+    let many: Vec<_> = (0..501).map(|n| format!("u{n}")).collect();
+    for (field, value, code) in [
+        ("From_Account", Value::Null, 90_008),
+        ("To_Account", Value::Null, 90_003),
+        ("To_Account", json!("joon"), 90_028),
+        ("To_Account", json!([]), 90_029),
+        ("To_Account", json!(many), 90_011),
+        ("MsgRandom", Value::Null, 90_001),
+        ("MsgRandom", json!("x"), 90_001),
+        ("OfflinePushInfo", Value::Null, 90_043),
+        ("OfflinePushInfo", json!([]), 90_043),
+        ("OfflinePushInfo", json!({}), 90_043),
+        ("OfflinePushInfo", json!({ "Desc": "x", "ApnsInfo": 5 }), 90_043),
+        ("DataId", json!("x".repeat(65)), 90_057),
+    ] {
+        let answer = door.call(NAMED, &with(&good, field, value.clone())).await;
+        assert_eq!(answer["ErrorCode"], code, "{field} = {value}: {answer}");
+    }
+    assert_eq!(door.code(NAMED, &with(&good, "DataId", json!("x".repeat(64)))).await, 0);
+}
+
+#[tokio::test]
+async fn an_equal_random_of_one_second_is_the_same_push_whatever_it_says() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    // A second may end between two calls, but not between many pairs of them.
+    let mut repeats = 0;
+    for random in 0..20 {
+        let first = door.ok(NAMED, &push(&["joon"], random, "first")).await;
+        let second = door.ok(NAMED, &push(&["joon"], random, "second")).await;
+        repeats += usize::from(first["TaskId"] == second["TaskId"]);
+    }
+    assert!(repeats > 0);
+    door.relay.ledger().await;
+    assert_eq!(door.shown("second").len(), 20 - repeats);
+}
+
+#[tokio::test]
+async fn a_push_to_all_reaches_every_user_with_a_device_and_tells_its_progress() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    let mut expected = Vec::new();
+    for user in ["a", "b", "c"] {
+        expected.push(door.phone(user, cert_id).await);
+    }
+    expected.sort();
+    let quiet = door.relay.path("/users/no-device/preferences");
+    door.relay.admin.put(&quiet, &json!({ "push_enabled": true, "c2c_sound": "x" })).await;
+    let answer = door.ok(ALL, &to_all(5, "to everybody")).await;
+    let path = door.relay.path(&format!("/push-tasks/{}", answer["TaskId"].as_str().expect("id")));
+    until("the task is through", async || door.relay.admin.get(&path).await["state"] == "finished")
+        .await;
+    let task = door.relay.admin.get(&path).await;
+    assert_eq!((&task["users"], &task["receivers"]), (&json!(4), &json!(3)), "{task}");
+    door.relay.ledger().await;
+    assert_eq!(door.shown("to everybody"), expected);
+    let again = door.ok(ALL, &to_all(5, "to everybody")).await;
+    assert_eq!(again["TaskId"], answer["TaskId"]);
+    assert_eq!(door.relay.ledger().await["accepted"], 3);
+    let listed = door.relay.admin.get(&door.relay.path("/push-tasks")).await;
+    assert_eq!(listed["push_tasks"], json!([task]));
+    let missing = door.relay.path("/push-tasks/push_0");
+    assert_eq!(door.relay.admin.call("GET", &missing, &json!({})).await.status, 404);
+}
+
+#[tokio::test]
+async fn each_mistake_in_a_push_to_all_has_tencents_number() {
+    let door = Door::open().await;
+    let good = to_all(5, "x");
+    for (field, value, code) in [
+        ("MsgRandom", Value::Null, 90_005),
+        ("MsgLifeTime", json!("x"), 90_044),
+        ("MsgLifeTime", json!(604_801), 90_026),
+        ("OfflinePushInfo", Value::Null, 90_002),
+        ("OfflinePushInfo", json!(5), 90_043),
+        ("MsgBody", json!(5), 90_007),
+        ("Condition", json!({ "TagsOr": ["vip"] }), 90_022),
+        ("Condition", json!({ "AttrsAnd": { "city": "x" } }), 90_022),
+        ("CloudCustomData", json!("x".repeat(10_300)), 90_056),
+    ] {
+        let answer = door.call(ALL, &with(&good, field, value.clone())).await;
+        assert_eq!(answer["ErrorCode"], code, "{field}: {answer}");
+    }
+    let old_path = door.ok("all_member_push/im_push", &with(&good, "Condition", json!({}))).await;
+    assert!(old_path["TaskId"].is_string());
+    // More than one a second is refused; an equal random is no second one.
+    let mut codes = Vec::new();
+    for random in 6..16 {
+        codes.push(door.code(ALL, &to_all(random, "x")).await);
+    }
+    assert!(codes.contains(&90_024), "{codes:?}");
+    assert_eq!(door.ok(ALL, &good).await["TaskId"], old_path["TaskId"]);
+}
+
+#[tokio::test]
+async fn a_push_to_all_goes_on_after_a_restart() {
+    let mut door = Door::open().await;
+    door.relay = Relay::start_with(&door.sims, Engine::Sled, |_| {}).await;
+    let settings = json!({ "usersig_keys": [crate::tencent::KEY] });
+    door.relay.admin.put(&door.relay.path(""), &settings).await;
+    door.anyone = door.relay.admin.with_key(None);
+    let cert_id = door.apns().await;
+    // More than one page, so that the task rests between two.
+    let mut registered = Vec::new();
+    for user in 0..600 {
+        let user = format!("u{user:03}");
+        registered.push(door.phone(&user, cert_id).await);
+    }
+    let answer = door.ok(ALL, &to_all(5, "to everybody")).await;
+    door.relay = door.relay.restart().await;
+    let path = door.relay.path(&format!("/push-tasks/{}", answer["TaskId"].as_str().expect("id")));
+    until("the task is through", async || door.relay.admin.get(&path).await["state"] == "finished")
+        .await;
+    assert_eq!(door.relay.admin.get(&path).await["receivers"], 600);
+    door.relay.ledger().await;
+    registered.sort();
+    assert_eq!(door.shown("to everybody"), registered);
+}

@@ -1,0 +1,301 @@
+//! Webhooks in: who may post them, and what each one does.
+
+use serde_json::{Value, json};
+
+use crate::harness::APP;
+use crate::tencent::{Door, TOKEN, hook_path, now, sign, with};
+
+fn c2c(random: u32, text: &str) -> Value {
+    json!({ "CallbackCommand": "C2C.CallbackAfterSendMsg",
+            "From_Account": "mina", "To_Account": "joon",
+            "MsgSeq": 902, "MsgRandom": random, "MsgTime": 1_760_000_000,
+            "MsgKey": format!("902_{random}_1760000000"), "OnlineOnlyFlag": 0,
+            "SendMsgResult": 0, "ErrorInfo": "send msg succeed", "UnreadMsgNum": 3,
+            "MsgBody": [{ "MsgType": "TIMTextElem", "MsgContent": { "Text": text } }],
+            "CloudCustomData": "", "EventTime": 1_760_000_000_321_u64 })
+}
+
+fn group(random: u32, text: &str) -> Value {
+    json!({ "CallbackCommand": "Group.CallbackAfterSendMsg", "GroupId": "@TGS#1A",
+            "Type": "Public", "From_Account": "mina", "Operator_Account": "mina",
+            "Random": random, "MsgSeq": 88, "MsgTime": 1_760_000_000,
+            "MsgId": format!("1441152-1760000000-{random}"), "OnlineOnlyFlag": 0,
+            "MsgBody": [{ "MsgType": "TIMTextElem", "MsgContent": { "Text": text } }],
+            "GroupAtInfo": [{ "GroupAtAllFlag": 0, "GroupAt_Account": "joon" }],
+            "EventTime": "1760000000321" })
+}
+
+fn state(action: &str, reason: &str) -> Value {
+    json!({ "CallbackCommand": "State.StateChange", "EventTime": now().0,
+            "Info": { "Action": action, "To_Account": "joon", "Reason": reason } })
+}
+
+fn joined(users: &[&str]) -> Value {
+    let list: Vec<_> = users.iter().map(|user| json!({ "Member_Account": user })).collect();
+    json!({ "CallbackCommand": "Group.CallbackAfterNewMemberJoin", "GroupId": "@TGS#1A",
+            "Type": "Public", "JoinType": "Apply", "Operator_Account": "mina",
+            "NewMemberList": list })
+}
+
+#[tokio::test]
+async fn a_message_webhook_rings_once_however_often_it_comes() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    let token = door.phone("joon", cert_id).await;
+    let first = door.hook_ok(&c2c(771_203_456, "hi")).await;
+    door.hook_ok(&c2c(771_203_456, "hi")).await;
+    let explained = door.settled(&first).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+    assert_eq!(door.shown("hi"), [token]);
+    assert_eq!(door.sims.shown("apns")[0].raw["badge"], 3);
+}
+
+#[tokio::test]
+async fn a_message_that_failed_or_is_for_online_users_does_not_ring() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let failed = with(&c2c(1, "x"), "SendMsgResult", json!(20_012));
+    let failed = with(&failed, "UnreadMsgNum", json!(-1));
+    let sent = door.hook_ok(&failed).await;
+    assert_eq!(door.settled(&sent).await["deliveries"][0]["reason"], "send_failed");
+    let sent = door.hook_ok(&with(&c2c(2, "x"), "OnlineOnlyFlag", json!(1))).await;
+    assert_eq!(door.settled(&sent).await["deliveries"][0]["reason"], "online_only");
+}
+
+#[tokio::test]
+async fn how_a_push_looks_may_travel_in_the_custom_data() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let own = json!({ "other": 1, "offpush": { "FromNick": "Mina", "OfflinePushInfo":
+        { "Title": "Custom", "Desc": "from the custom data" } } });
+    let body = with(&c2c(1, "x"), "CloudCustomData", json!(own.to_string()));
+    let sent = door.hook_ok(&body).await;
+    door.settled(&sent).await;
+    let shown = door.sims.shown("apns");
+    assert_eq!(shown[0].title, "Custom");
+    assert_eq!(shown[0].body, "from the custom data");
+    let muted = json!({ "offpush": { "OfflinePushInfo": { "PushFlag": 1 } } });
+    let body = with(&c2c(2, "x"), "CloudCustomData", json!(muted.to_string()));
+    let sent = door.hook_ok(&body).await;
+    assert_eq!(door.settled(&sent).await["deliveries"][0]["reason"], "no_push_flag");
+    for (random, text) in [(3, "not json"), (4, "{\"offpush\":5}"), (5, "[]")] {
+        let body = with(&c2c(random, text), "CloudCustomData", json!(text));
+        let sent = door.hook_ok(&body).await;
+        assert_eq!(door.settled(&sent).await["deliveries"][0]["state"], "pushed");
+    }
+    let wrong = json!({ "offpush": { "OfflinePushInfo": 5 } });
+    let body = with(&c2c(6, "x"), "CloudCustomData", json!(wrong.to_string()));
+    assert_eq!(door.hook(&body).await["ErrorCode"], 90_043);
+}
+
+#[tokio::test]
+async fn a_group_webhook_names_nobody_and_reaches_the_offline_members() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    let token = door.phone("joon", cert_id).await;
+    for user in ["mina", "front", "left", "stranger"] {
+        door.phone(user, cert_id).await;
+    }
+    door.report("joon", "offline").await;
+    door.report("front", "foreground").await;
+    assert_eq!(door.hook(&group(1, "early")).await["ErrorCode"], 10_010);
+    door.hook_ok(&joined(&["mina", "joon", "front", "left"])).await;
+    door.hook_ok(&joined(&["joon"])).await;
+    let exit = json!({ "CallbackCommand": "Group.CallbackAfterMemberExit", "GroupId": "@TGS#1A",
+                       "ExitType": "Quit", "ExitMemberList": [{ "Member_Account": "left" }] });
+    door.hook_ok(&exit).await;
+    door.hook_ok(&exit).await;
+    let sent = door.hook_ok(&group(2, "@joon look")).await;
+    let again = door.hook_ok(&group(2, "@joon look")).await;
+    let explained = door.settled(&sent).await;
+    let deliveries = explained["deliveries"].as_array().expect("deliveries");
+    let states: Vec<_> = deliveries
+        .iter()
+        .map(|one| (one["user"].as_str().expect("user"), one["state"].as_str().expect("state")))
+        .collect();
+    assert_eq!(states, [("front", "suppressed"), ("joon", "pushed")], "{explained:#}");
+    door.settled(&again).await;
+    assert_eq!(door.shown("@joon look"), [token]);
+    let gone = json!({ "CallbackCommand": "Group.CallbackAfterGroupDestroyed",
+                       "GroupId": "@TGS#1A" });
+    door.hook_ok(&gone).await;
+    assert_eq!(door.hook(&group(3, "late")).await["ErrorCode"], 10_010);
+}
+
+#[tokio::test]
+async fn a_live_group_is_never_pushed_and_the_answer_says_so() {
+    let door = Door::open().await;
+    door.hook_ok(&joined(&["joon"])).await;
+    let answer = door.hook_ok(&with(&group(1, "x"), "Type", json!("AVChatRoom"))).await;
+    assert!(answer["ErrorInfo"].as_str().is_some_and(|info| info.contains("live groups")));
+    assert_eq!(door.relay.ledger().await["accepted"], 0);
+}
+
+#[tokio::test]
+async fn a_new_groups_members_are_known() {
+    let door = Door::open().await;
+    let created = json!({ "CallbackCommand": "Group.CallbackAfterCreateGroup", "GroupId": "g",
+                          "Owner_Account": "mina", "MemberList": [{ "Member_Account": "joon" }] });
+    door.hook_ok(&created).await;
+    let members = door.relay.admin.get(&door.relay.path("/groups/g/members")).await;
+    assert_eq!(members["members"], json!(["joon", "mina"]));
+}
+
+#[tokio::test]
+async fn states_follow_the_link_of_the_devices_platform() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let set = async |action, reason, platform| {
+        let answer = door.hook_from(&state(action, reason), platform).await;
+        assert_eq!(answer["ErrorCode"], 0, "{answer}");
+        door.presence("joon").await
+    };
+    assert_eq!(set("Disconnect", "LinkClose", "Android").await, "background");
+    assert_eq!(set("Disconnect", "LinkClose", "IOS").await, "offline");
+    assert_eq!(set("Login", "Register", "Web").await, "offline");
+    assert_eq!(set("Login", "Register", "iOS").await, "background");
+    door.report("joon", "foreground").await;
+    assert_eq!(set("Login", "Register", "iOS").await, "foreground");
+    assert_eq!(set("Disconnect", "TimeOut", "iOS").await, "offline");
+    assert_eq!(set("Logout", "Unregister", "iOS").await, "logged_out");
+    // Only a registration makes a device ring again that was logged out.
+    assert_eq!(set("Disconnect", "LinkClose", "iOS").await, "logged_out");
+    assert_eq!(set("Login", "Register", "iOS").await, "logged_out");
+    door.phone("joon", cert_id).await;
+    assert_eq!(door.presence("joon").await, "background");
+}
+
+#[tokio::test]
+async fn a_login_removes_older_devices_of_the_named_platforms_only() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let login = |platform: &str, at: u64| {
+        let body = with(&state("Login", "Register"), "EventTime", json!(at.to_string()));
+        with(&body, "KickedDevice", json!([{ "Platform": platform }]))
+    };
+    let later = now().0 + 1_000;
+    door.hook_ok(&login("Android", later)).await;
+    assert_eq!(door.presence("joon").await, "background");
+    // The device registered after this login: it is the one that logged in.
+    door.hook_ok(&login("iOS", 1_760_000_000_000)).await;
+    assert_eq!(door.presence("joon").await, "background");
+    door.hook_ok(&login("iOS", later)).await;
+    assert_eq!(door.presence("joon").await, "kicked");
+}
+
+#[tokio::test]
+async fn old_news_of_a_state_changes_nothing() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.report("joon", "foreground").await;
+    let old = with(&state("Logout", "Unregister"), "EventTime", json!(1_760_000_000_000_u64));
+    door.hook_ok(&old).await;
+    assert_eq!(door.presence("joon").await, "foreground");
+}
+
+#[tokio::test]
+async fn what_was_read_elsewhere_does_not_ring_and_lowers_the_badge() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.lane(cert_id, "pause").await;
+    let read = door.hook_ok(&c2c(1, "read")).await;
+    let other = door.hook_ok(&with(&c2c(2, "other"), "From_Account", json!("ara"))).await;
+    let report = json!({ "CallbackCommand": "C2C.CallbackAfterMsgReport",
+                         "Report_Account": "joon", "Peer_Account": "mina",
+                         "LastReadTime": now().secs() + 1, "UnreadMsgNum": 1 });
+    door.hook_ok(&report).await;
+    door.hook_ok(&report).await;
+    door.lane(cert_id, "resume").await;
+    let explained = door.settled(&read).await;
+    assert_eq!(explained["deliveries"][0]["state"], "cancelled", "{explained:#}");
+    assert_eq!(door.settled(&other).await["deliveries"][0]["state"], "pushed");
+    assert!(door.shown("read").is_empty());
+    let devices = door.relay.admin.get(&door.relay.path("/users/joon/devices")).await;
+    assert_eq!(devices["devices"][0]["unread"], 1);
+    // The next message counts on from what was reported.
+    let next = with(&c2c(3, "next"), "UnreadMsgNum", Value::Null);
+    let next = door.hook_ok(&next).await;
+    door.settled(&next).await;
+    let shown = door.sims.shown("apns");
+    let next = shown.iter().find(|shown| shown.body == "next").expect("shown");
+    assert_eq!(next.raw["badge"], 2);
+}
+
+#[tokio::test]
+async fn a_withdrawn_message_does_not_ring() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.hook_ok(&joined(&["joon"])).await;
+    door.lane(cert_id, "pause").await;
+    let single = door.hook_ok(&c2c(1, "oops")).await;
+    let group = door.hook_ok(&group(2, "oops")).await;
+    let withdrawn = json!({ "CallbackCommand": "C2C.CallbackAfterMsgWithDraw",
+                            "From_Account": "mina", "To_Account": "joon",
+                            "MsgKey": "902_1_1760000000", "UnreadMsgNum": 0 });
+    door.hook_ok(&withdrawn).await;
+    door.hook_ok(&withdrawn).await;
+    let recalled = json!({ "CallbackCommand": "Group.CallbackAfterRecallMsg",
+                           "GroupId": "@TGS#1A", "MsgSeqList": [{ "MsgSeq": 88 }] });
+    door.hook_ok(&recalled).await;
+    door.lane(cert_id, "resume").await;
+    for sent in [&single, &group] {
+        let explained = door.settled(sent).await;
+        assert_eq!(explained["deliveries"][0]["state"], "cancelled", "{explained:#}");
+    }
+    assert!(door.shown("oops").is_empty());
+    let unknown = with(&withdrawn, "MsgKey", json!("1_1_1"));
+    assert_eq!(door.hook(&unknown).await["ErrorCode"], 20_022);
+}
+
+#[tokio::test]
+async fn a_webhook_the_relay_does_not_use_is_refused_and_one_before_a_message_lets_it_pass() {
+    let door = Door::open().await;
+    for command in ["Group.CallbackAfterGroupFull", "", "x"] {
+        let answer = door.hook(&json!({ "CallbackCommand": command })).await;
+        assert_eq!(
+            (&answer["ActionStatus"], &answer["ErrorCode"]),
+            (&json!("FAIL"), &json!(60_009))
+        );
+    }
+    let before = with(&c2c(1, "x"), "CallbackCommand", json!("C2C.CallbackBeforeSendMsg"));
+    door.hook_ok(&before).await;
+    assert_eq!(door.relay.ledger().await["accepted"], 0);
+}
+
+#[tokio::test]
+async fn only_the_apps_own_server_may_post() {
+    let door = Door::open().await;
+    let body = c2c(1, "x");
+    let good = hook_path(&body["CallbackCommand"], "iOS");
+    let (unsigned, _) = good.split_once("&Sign=").expect("signed");
+    let signed_at = |time: u64, token: &str| {
+        format!("{unsigned}&Sign={}&RequestTime={time}", sign(token, time))
+    };
+    let now_s = now().secs();
+    let status = async |path: &str| {
+        let answer = door.anyone.call("POST", path, &body).await;
+        assert!(answer.status == 200 || answer.body["ErrorCode"] == 60_025, "{answer:?}");
+        answer.status
+    };
+    assert_eq!(status(&good).await, 200);
+    assert_eq!(status(unsigned).await, 401);
+    assert_eq!(status(&signed_at(now_s, "other")).await, 401);
+    assert_eq!(status(&signed_at(now_s - 90, TOKEN)).await, 401);
+    assert_eq!(status(&signed_at(now_s + 90, TOKEN)).await, 401);
+    assert_eq!(status(&good.replace(&format!("SdkAppid={APP}"), "SdkAppid=5")).await, 403);
+    assert_eq!(status(&good.replace(&format!("apps/{APP}"), "apps/5")).await, 401);
+    // With a key no signature is needed; with neither token nor key nobody may.
+    let by_key = door.relay.admin.call("POST", unsigned, &body).await;
+    assert_eq!(by_key.status, 200);
+    let stranger = door.anyone.with_key(Some("nobody's")).call("POST", &good, &body).await;
+    assert_eq!(stranger.status, 401);
+    door.relay.admin.put(&door.relay.path(""), &json!({ "webhook_token": null })).await;
+    assert_eq!(status(&good).await, 401);
+}
