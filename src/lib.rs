@@ -38,6 +38,8 @@
 //! functions.
 
 // The program's commands, and measuring it.
+// It measures real time, not the relay's.
+#[expect(clippy::disallowed_methods)]
 pub mod bench;
 pub mod cli;
 

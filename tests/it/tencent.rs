@@ -6,7 +6,7 @@ mod push;
 mod rest;
 mod webhooks;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, };
 
 use offpush::model::id::AppId;
 use offpush::model::time::UnixMs;
@@ -22,7 +22,7 @@ const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93
 const TOKEN: &str = "xxxxyyyy";
 
 fn now() -> UnixMs {
-    UnixMs(0).after(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970"))
+    offpush::clock::Clock::system().now()
 }
 
 /// A relay with an app that a chat server may talk to, and a caller without a key.
