@@ -199,7 +199,11 @@ fn encode(account: &Account) -> Bytes {
     Bytes::from(row)
 }
 
-fn decode(key: &Key, row: &[u8]) -> Result<Account, StoreError> {
+/// Reads a user's row.
+///
+/// # Errors
+/// `Corrupt` when it is not one.
+pub fn decode(key: &Key, row: &[u8]) -> Result<Account, StoreError> {
     let account = match row.split_first() {
         Some((&FORMAT, rest)) => postcard::from_bytes(rest).ok(),
         _ => None,

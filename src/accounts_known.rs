@@ -69,9 +69,7 @@ impl KnownAccounts {
         let mut batch = Batch { delete: vec![key_of(app, user)], ..Batch::default() };
         // Whoever registers a device meanwhile is known again, and keeps it.
         if let Some(row) = self.store.get(partition, &row_key).await? {
-            let left: Account = serde_json::from_slice(&row)
-                .map_err(|_| StoreError::Corrupt { key: row_key.clone() })?;
-            if left == Account::default() {
+            if account::decode(&row_key, &row)? == Account::default() {
                 batch.expect.push((row_key.clone(), Expect::Equals(row)));
                 batch.delete.push(row_key);
             }

@@ -42,6 +42,7 @@ const RANGES: &[Range] = ranges! {
     http.connections_max: 1, 1_000_000;
     http.key_requests_per_s: 0, 10_000_000;
     http.key_burst: 1, 10_000_000;
+    http.unknown_keys_per_s: 0, 1_000_000;
     store.cache_mb: 1, MIB;
     dedupe.c2c_window_s: 1, 7 * DAY_S;
     dedupe.group_window_s: 1, 7 * DAY_S;

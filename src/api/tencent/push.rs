@@ -42,14 +42,14 @@ fn push_info(given: &Fields<'_>) -> Result<Value, Fail> {
     let mut push: Value = given.required("OfflinePushInfo", BAD_PUSH_INFO)?;
     let malformed = |name: &str| Fail::new(BAD_PUSH_INFO, format!("{name} must be an object"));
     let Some(object) = push.as_object_mut() else { return Err(malformed("OfflinePushInfo")) };
-    let apns = object.entry("ApnsInfo").or_insert(Value::Null);
-    if apns.is_null() {
-        *apns = json!({});
+    let apple = object.entry("ApnsInfo").or_insert(Value::Null);
+    if apple.is_null() {
+        *apple = json!({});
     }
-    let Some(apns) = apns.as_object_mut() else {
+    let Some(apple) = apple.as_object_mut() else {
         return Err(malformed("OfflinePushInfo.ApnsInfo"));
     };
-    let mode = apns.entry("BadgeMode").or_insert(Value::Null);
+    let mode = apple.entry("BadgeMode").or_insert(Value::Null);
     if mode.is_null() {
         *mode = json!(1);
     }
