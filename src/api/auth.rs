@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use crate::api::Api;
@@ -17,7 +18,7 @@ use crate::api_keys::Caller;
 use crate::model::app::App;
 use crate::model::id::{AppId, UserId};
 use crate::model::message::checked_id;
-use crate::usersig;
+use crate::usersig::{self, UserSigError};
 
 /// The operator.
 pub struct Admin;
@@ -151,14 +152,23 @@ async fn of_user_sig(
     sig: &str,
 ) -> Result<OfUser, ApiError> {
     let user = user_of(parts, api).await;
-    let app = api.apps.get(asked).filter(|app| {
+    let found = api.apps.get(asked).map(|app| {
+        let named = user.as_ref().map(UserId::as_str).unwrap_or_default();
         let keys = &app.settings.usersig_keys;
-        let now = api.clock.now();
-        let named = user.as_ref().map(UserId::as_str);
-        named.is_ok_and(|user| usersig::verify(sig, keys, asked, user, now).is_ok())
+        let verified = usersig::verify(sig, keys, asked, named, api.clock.now());
+        (app, verified)
     });
-    // Only what fails counts: many clients at once are no attack.
-    let Some(app) = app else { return Err(api.unknown_key()) };
+    let app = match found {
+        Some((app, Ok(_))) => app,
+        // Only somebody who once had a good one can have an expired one: telling so gives nothing
+        // away, and the client learns that it must ask for another.
+        Some((_, Err(error @ UserSigError::Expired))) => {
+            let code = error.code().to_string();
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, &code, "the UserSig is expired"));
+        }
+        // Only what fails counts: many clients at once are no attack.
+        Some((_, Err(_))) | None => return Err(api.unknown_key()),
+    };
     api.limits.may_ask(asked)?;
     Ok(OfUser { app, user: user? })
 }

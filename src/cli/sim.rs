@@ -42,6 +42,9 @@ pub struct Sim {
     /// After a refusal, open one APNs stream at a time until the next accepted push
     #[arg(long)]
     pub refusals_narrow: bool,
+    /// Accept what Apple accepts beyond its own texts: `Bearer`, padded base64, ASN.1 signatures
+    #[arg(long)]
+    pub lenient: bool,
 }
 
 /// Splits `name=address`.
@@ -63,7 +66,7 @@ impl Sim {
 
     async fn serve(self, format: Format) -> anyhow::Result<Answer> {
         let mut stop = StopSignals::listen()?;
-        let simulators = sim::all();
+        let simulators = if self.lenient { sim::lenient() } else { sim::all() };
         let names: Vec<_> = simulators.iter().map(|one| listener_name(one.as_ref())).collect();
         for (name, _) in &self.listen_vendor {
             ensure!(

@@ -41,7 +41,16 @@ pub mod xiaomi;
 /// Every simulated vendor with fresh throw-away credentials, ready for
 /// [`SimServer::start`](crate::sim::server::SimServer::start).
 pub fn all() -> Vec<Arc<dyn Simulator>> {
-    let apns = Apns::production();
+    with_apns(Apns::production())
+}
+
+/// The same, with the habits of real clients that Apple puts up with although its texts ask for
+/// something else: `Bearer`, padded base64, ASN.1 signatures.
+pub fn lenient() -> Vec<Arc<dyn Simulator>> {
+    with_apns(Apns::production().lenient())
+}
+
+fn with_apns(apns: Apns) -> Vec<Arc<dyn Simulator>> {
     let sandbox = apns.sandbox();
     vec![
         Arc::new(apns),

@@ -24,9 +24,12 @@ struct Slot {
 /// The chunk number of a row that was read and not written.
 const READ_ONLY: u32 = 0;
 
+/// Rows a busy group touches: room for them is made at once.
+const ROWS_USUAL: usize = 1_024;
+
 /// The accepted batches of one group so far.
 pub struct Group {
-    rows: HashMap<Key, Slot>,
+    rows: HashMap<Key, Slot, foldhash::fast::RandomState>,
     chunk_rows: usize,
     number: u32,
     written: Vec<Key>,
@@ -37,7 +40,7 @@ impl Group {
     /// An empty group whose chunks hold about this many rows. One batch alone may hold more.
     pub fn new(chunk_rows: usize) -> Self {
         Group {
-            rows: HashMap::new(),
+            rows: HashMap::with_capacity_and_hasher(ROWS_USUAL, Default::default()),
             chunk_rows,
             number: READ_ONLY + 1,
             written: Vec::new(),
