@@ -114,6 +114,9 @@ fn responses(operation: &Operation) -> Value {
 fn security(caller: Caller) -> Value {
     match caller {
         Caller::Anybody | Caller::Vendor => json!([]),
+        Caller::ChatServer => {
+            json!([{ "key": [] }, { "webhook_sign": [] }, { "webhook_signature": [] }])
+        }
         Caller::Admin | Caller::App => json!([{ "key": [] }]),
         Caller::User => json!([{ "key": [] }, { "user_sig": [] }]),
     }

@@ -31,9 +31,10 @@ pub struct Http {
     pub request_timeout_s: u32,
     /// Most connections at a time; more wait to be accepted.
     pub connections_max: u32,
-    /// Requests per second of one key; more are answered 429. 0 switches the limit off.
+    /// Requests per second for one app, by all its keys and UserSigs and the admin key; more are
+    /// answered 429. 0 switches the limit off.
     pub key_requests_per_s: u32,
-    /// How many requests one key may send at once before the rate counts.
+    /// How many requests for one app may come at once before the rate counts.
     pub key_burst: u32,
     /// Requests per second, from everybody together, that may come with a key that is nobody's;
     /// more are answered 429. 0 switches the limit off.

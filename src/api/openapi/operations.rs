@@ -7,6 +7,8 @@ pub enum Caller {
     Anybody,
     /// A vendor, by a proof of its own.
     Vendor,
+    /// The app's chat server: by a webhook's signature, or as the app.
+    ChatServer,
     /// The operator.
     Admin,
     /// The operator or the app.
@@ -56,7 +58,7 @@ pub struct Operation {
     pub takes: Takes,
     /// Parameters behind the `?`.
     pub query: &'static [&'static str],
-    /// Success by status; everything else is an error.
+    /// Success by status; everything else is an error, of its own shape when `default` says so.
     pub answers: &'static [(&'static str, Answer)],
 }
 
@@ -368,6 +370,56 @@ pub const OPERATIONS: &[Operation] = &[
         takes: Takes::JsonOrNothing("Replay"),
         answers: &[("200", Answer::Json("Replayed"))],
         ..post("/v1/apps/{app}/dead-letters/replay")
+    },
+    Operation {
+        id: "post_webhook",
+        caller: Caller::ChatServer,
+        summary: "Takes a webhook in Tencent's shape",
+        takes: Takes::Json("Webhook"),
+        query: &["SdkAppid", "CallbackCommand", "OptPlatform", "Sign", "RequestTime"],
+        answers: &[
+            ("200", Answer::Json("WebhookAnswer")),
+            ("default", Answer::Json("WebhookAnswer")),
+        ],
+        ..post("/v1/apps/{app}/webhooks/tencent")
+    },
+    Operation {
+        id: "list_push_tasks",
+        caller: Caller::App,
+        summary: "Pushes to all users, newest first",
+        answers: &[("200", Answer::Json("PushTaskList"))],
+        ..get("/v1/apps/{app}/push-tasks")
+    },
+    Operation {
+        id: "show_push_task",
+        caller: Caller::App,
+        summary: "How far one of them is",
+        answers: &[("200", Answer::Json("PushTask"))],
+        ..get("/v1/apps/{app}/push-tasks/{task_id}")
+    },
+    Operation {
+        id: "list_members",
+        caller: Caller::App,
+        summary: "A group's members, as far as the relay knows them",
+        query: &["cursor", "limit"],
+        answers: &[("200", Answer::Json("MemberPage"))],
+        ..get("/v1/apps/{app}/groups/{group}/members")
+    },
+    Operation {
+        id: "add_members",
+        caller: Caller::App,
+        summary: "Adds members to a group",
+        takes: Takes::Json("Members"),
+        answers: &[("200", Answer::Json("MemberCount"))],
+        ..post("/v1/apps/{app}/groups/{group}/members")
+    },
+    Operation {
+        id: "remove_members",
+        caller: Caller::App,
+        summary: "Removes members, or without a body all of them",
+        takes: Takes::JsonOrNothing("Members"),
+        answers: &[("200", Answer::Json("MemberCount"))],
+        ..delete("/v1/apps/{app}/groups/{group}/members")
     },
     Operation {
         id: "show_ledger",

@@ -48,6 +48,8 @@ impl World {
             .replace("{device_id}", "huawei-1")
             .replace("{conversation}", "c2c:mina")
             .replace("{message_id}", &self.message_id)
+            .replace("{group}", "team")
+            .replace("{task_id}", "nothing")
     }
 
     async fn ask(&self, who: &Checked, operation: &Operation, app: u64) -> crate::harness::Answer {
@@ -71,6 +73,7 @@ fn body(operation: &Operation, cert_id: u64) -> Vec<u8> {
         "report_state" => json!({ "state": "foreground" }),
         "set_preferences" => json!({ "push_enabled": true }),
         "set_receive_option" => json!({ "option": 2 }),
+        "add_members" => json!({ "members": ["mina", "joon"] }),
         "post_messages" | "dry_run" => text("mina", "joon", 8, "hello"),
         "create_key" | "replay_dead_letters" | "simulate" => json!({}),
         _ => return Vec::new(),
@@ -78,9 +81,19 @@ fn body(operation: &Operation, cert_id: u64) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// Operations that want a key. Vendors and webhooks prove themselves in other ways, tested with
+/// them.
 fn guarded() -> impl Iterator<Item = &'static Operation> {
-    let is_free = |caller| matches!(caller, Caller::Anybody | Caller::Vendor);
+    let is_free = |caller| matches!(caller, Caller::Anybody | Caller::Vendor | Caller::ChatServer);
     OPERATIONS.iter().filter(move |operation| !is_free(operation.caller))
+}
+
+/// The caller was let in.
+fn let_in(operation: &Operation, answer: &crate::harness::Answer) {
+    if operation.id == "show_push_task" {
+        return refusal(operation.id, answer, 404, "push_task_not_found", Some("task_id"));
+    }
+    assert!(answer.status < 300, "{}: {}", operation.id, answer.body);
 }
 
 #[tokio::test]
@@ -122,7 +135,7 @@ async fn an_apps_own_key_does_all_but_the_operators_part() {
         let answer = world.ask(&own, operation, APP).await;
         match operation.caller {
             Caller::Admin => refusal(operation.id, &answer, 403, "forbidden", None),
-            _ => assert!(answer.status < 300, "{}: {}", operation.id, answer.body),
+            _ => let_in(operation, &answer),
         }
     }
 }
@@ -135,7 +148,7 @@ async fn the_admin_key_does_everything() {
         guarded().partition(|operation| operation.method == "delete");
     for operation in first.into_iter().chain(last.into_iter().rev()) {
         let answer = world.ask(&world.bench.admin, operation, APP).await;
-        assert!(answer.status < 300, "{}: {}", operation.id, answer.body);
+        let_in(operation, &answer);
     }
 }
 
