@@ -68,11 +68,11 @@ impl KnownAccounts {
         let (partition, row_key) = (account::partition_of(app, user), account::key_of(app, user));
         let mut batch = Batch { delete: vec![key_of(app, user)], ..Batch::default() };
         // Whoever registers a device meanwhile is known again, and keeps it.
-        if let Some(row) = self.store.get(partition, &row_key).await? {
-            if account::decode(&row_key, &row)? == Account::default() {
-                batch.expect.push((row_key.clone(), Expect::Equals(row)));
-                batch.delete.push(row_key);
-            }
+        if let Some(row) = self.store.get(partition, &row_key).await?
+            && account::decode(&row_key, &row)? == Account::default()
+        {
+            batch.expect.push((row_key.clone(), Expect::Equals(row)));
+            batch.delete.push(row_key);
         }
         match self.store.commit(partition, batch).await {
             Ok(()) | Err(StoreError::Conflict) => Ok(()),

@@ -6,7 +6,7 @@ mod push;
 mod rest;
 mod webhooks;
 
-use std::time::{Duration, };
+use std::time::Duration;
 
 use offpush::model::id::AppId;
 use offpush::model::time::UnixMs;
