@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
-# Calls the relay with other people's clients.
+# Calls the relay and the simulators with other people's clients.
 set -euo pipefail
-exec "$(dirname "$0")/tencent/run.sh"
+"$(dirname "$0")/tencent/run.sh"
+exec "$(dirname "$0")/vendors/run.sh"
