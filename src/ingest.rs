@@ -160,7 +160,7 @@ impl Ingest {
         let mut taken: Vec<Option<Taken>> = Vec::with_capacity(messages.len());
         let mut drafts: Vec<(usize, Draft)> = Vec::with_capacity(messages.len());
         for (index, json) in messages.iter().enumerate() {
-            let known = match Message::parse_with_content(json) {
+            let known = match read_posted(json) {
                 Err(invalid) => Some(Taken::Invalid(invalid)),
                 Ok((message, content)) => {
                     let draft = self.draft(app, message, content, rule, now);
@@ -424,7 +424,7 @@ impl Ingest {
         json: &[u8],
     ) -> Result<Result<(MessageId, Opening), Invalid>, StoreError> {
         let now = self.clock.now();
-        let (message, content) = match Message::parse_with_content(json) {
+        let (message, content) = match read_posted(json) {
             Ok(read) => read,
             Err(invalid) => return Ok(Err(invalid)),
         };
@@ -470,6 +470,20 @@ fn sum_up(app: &App, draft: &Draft, opening: &Opening, batch: &mut Batch) {
             digest::add(&sum, &delivery.receiver, batch);
         }
     }
+}
+
+/// Reads a message that a chat server posted. Notices are the relay's own: nobody else may make
+/// one.
+fn read_posted(json: &[u8]) -> Result<(Message, Bytes), Invalid> {
+    let (message, content) = Message::parse_with_content(json)?;
+    if message.notice.is_some() {
+        return Err(Invalid {
+            code: "10004",
+            message: "Notice is the relay's own and may not be posted".to_owned(),
+            field: Some("Notice".to_owned()),
+        });
+    }
+    Ok((message, content))
 }
 
 /// What `explain` shows of a repeat: one suppressed delivery per receiver.

@@ -58,6 +58,7 @@ async fn measure(api: Arc<Api>, waiting: Arc<AtomicI64>, mut stopping: watch::Re
         // The ledger knows better than a count in memory, which a lost answer leaves wrong.
         if let Ok(ledger) = crate::ledger::read(&api.store, None).await {
             waiting.store(ledger.in_flight, Ordering::Relaxed);
+            events::ledger_balanced(ledger.balanced);
         }
         let mut at_vendors: BTreeMap<&'static str, usize> = BTreeMap::new();
         for lane in &lanes {

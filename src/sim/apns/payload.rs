@@ -44,6 +44,10 @@ fn check_shape(payload: &Value, push_type: PushType) -> Result<(), String> {
         let named = payload.contains_key("container-identifier");
         return if named { Ok(()) } else { Err("container-identifier is missing".into()) };
     }
+    // A PushKit payload may hold the app's own keys alone.
+    if push_type == PushType::Voip && !payload.contains_key("aps") {
+        return Ok(());
+    }
     let aps = payload.get("aps").and_then(Value::as_object).ok_or("aps is no object")?;
     for (key, value) in aps {
         if !aps_value_fits(key, value) {

@@ -71,6 +71,7 @@ fn bad_messages() -> Vec<(Vec<u8>, &'static str, Option<&'static str>)> {
         (invalid_utf8, "90001", None),
         (deep(20_000), "90001", None),
         (without("MsgRandom"), "90005", Some("MsgRandom")),
+        (with("Notice", json!("Recalled")), "10004", Some("Notice")),
         (with("MsgRandom", json!(-1)), "90005", Some("MsgRandom")),
         (with("MsgRandom", json!(4_294_967_296_u64)), "90005", Some("MsgRandom")),
         (with("MsgRandom", json!("7")), "90005", Some("MsgRandom")),
