@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::model::certificate::Environment;
 use crate::model::device::Platform;
-use crate::model::id::{TOKEN_BYTES_MAX, Token};
+use crate::model::id::Token;
 use crate::model::message::Priority;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
@@ -28,6 +28,7 @@ use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
 use crate::vendor::base::Base;
 use crate::vendor::sign::sha256_hex;
+use crate::vendor::upload::token_of_fair_length;
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Kind, Notification, Own, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
@@ -127,12 +128,7 @@ impl Vendor for Apns {
     /// Hex of either case, or base64 of a 32-byte token; the result is lower-case hex.
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {
         let refuse = |message: &str| Err(TokenError(message.to_owned()));
-        if token.is_empty() {
-            return refuse("the token is empty");
-        }
-        if token.len() > TOKEN_BYTES_MAX {
-            return refuse("the token is longer than 256 bytes");
-        }
+        let token = token_of_fair_length(token)?;
         if token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             if !token.len().is_multiple_of(2) {
                 return refuse("the token has an odd number of hex digits: part of it is missing");

@@ -14,13 +14,14 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::model::device::Platform;
-use crate::model::id::{TOKEN_BYTES_MAX, Token};
+use crate::model::id::Token;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::base::Base;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
+use crate::vendor::upload::token_of_fair_length;
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
@@ -86,12 +87,7 @@ impl Vendor for Fcm {
 
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {
         let refuse = |message: &str| Err(TokenError(message.to_owned()));
-        if token.is_empty() {
-            return refuse("the token is empty");
-        }
-        if token.len() > TOKEN_BYTES_MAX {
-            return refuse("the token is longer than 256 bytes");
-        }
+        let token = token_of_fair_length(token)?;
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte);
         if !token.bytes().all(known) {
             return refuse(

@@ -93,7 +93,7 @@ fn receipt_key(fields: &Fields<'_>) -> Result<Option<ReceiptKey>, CredentialErro
     let given = (fields.optional("receipt_user")?, fields.optional("receipt_key")?);
     let missing = |name: &str, other: &str| {
         let message = format!("credential.{name} is missing: it goes with credential.{other}");
-        Err(upload::missing(name, message))
+        Err(upload::missing(&format!("credential.{name}"), message))
     };
     match given {
         (Some(user), Some(key)) => {

@@ -30,14 +30,12 @@ use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 pub mod apns;
 mod base;
 pub mod fcm;
-mod fields;
 pub mod huawei;
 pub mod oppo;
 pub mod receipt;
 pub mod reply;
 pub mod request;
 pub mod sign;
-mod status;
 pub mod upload;
 pub mod xiaomi;
 

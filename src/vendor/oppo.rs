@@ -99,9 +99,9 @@ fn master_secret(fields: &Fields<'_>) -> Result<SecretString, CredentialError> {
             "credential.master_secret is missing: app_secret is for clients, OPPO's server API \
              wants the MasterSecret of the same console page"
         }
-        None => "credential.master_secret is missing",
+        None => "credential.master_secret is missing or empty",
     };
-    Err(upload::missing("master_secret", message.to_owned()))
+    Err(upload::missing("credential.master_secret", message))
 }
 
 impl Vendor for Oppo {
@@ -118,7 +118,7 @@ impl Vendor for Oppo {
             "china" => "endpoint",
             "global" => "global_endpoint",
             _ => {
-                let message = "credential.region must be china or global".to_owned();
+                let message = "credential.region must be china or global";
                 return Err(upload::malformed("credential.region", message));
             }
         };

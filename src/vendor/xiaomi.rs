@@ -92,7 +92,7 @@ fn endpoint_of(region: &str) -> Result<&'static str, CredentialError> {
         _ => {
             let message =
                 "credential.region must be china, global, russia, india, europe or singapore";
-            return Err(upload::malformed("credential.region", message.to_owned()));
+            return Err(upload::malformed("credential.region", message));
         }
     })
 }

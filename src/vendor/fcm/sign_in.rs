@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::model::time::UnixMs;
 use crate::transport::{Reply, Request};
 use crate::vendor::fcm::credential::Material;
-use crate::vendor::status::{clean, verdict_by_status, words};
+use crate::vendor::reply::{bare_by_rfc, body_says, says};
 use crate::vendor::{AccessToken, Answer, Verdict};
 
 /// The one right the relay asks for.
@@ -80,18 +80,16 @@ pub fn read(reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
             )),
         };
     }
-    let verdict = match reply.status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            verdict_by_status(reply, now)
-        }
-        status if status.is_client_error() => Verdict::AuthRejected { renew: false },
-        _ => verdict_by_status(reply, now),
+    let verdict = match bare_by_rfc(reply, now, false) {
+        // Whatever else the endpoint refuses, it refuses the credential.
+        Verdict::Refused => Verdict::AuthRejected { renew: false },
+        verdict => verdict,
     };
     Err(match serde_json::from_slice::<Denied>(&reply.body) {
         Ok(denied) => {
-            Answer::new(verdict, clean(&denied.error, &[]), &clean(&denied.error_description, &[]))
+            Answer::new(verdict, says(&denied.error, &[]), &says(&denied.error_description, &[]))
         }
-        Err(_) => Answer::new(verdict, reply.status.as_str(), &words(&reply.body, &[])),
+        Err(_) => Answer::new(verdict, reply.status.as_str(), &body_says(reply, &[])),
     })
 }
 
