@@ -11,7 +11,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -26,7 +25,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
-use crate::vendor::base::Base;
+use crate::vendor::request::{Base, authorize};
 use crate::vendor::sign::sha256_hex;
 use crate::vendor::upload::token_of_fair_length;
 use crate::vendor::{
@@ -206,7 +205,7 @@ impl Vendor for Apns {
         _now: UnixMs,
     ) -> Option<Request> {
         let mut headers = HeaderMap::with_capacity(HEADERS);
-        headers.extend(authorization(access).map(|value| (AUTHORIZATION, value)));
+        sign(&mut headers, access);
         headers.insert(APNS_TOPIC, material(certificate).topic.clone());
         headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static("background"));
         headers.insert(APNS_PRIORITY, HeaderValue::from_static("5"));
@@ -252,7 +251,7 @@ fn headers(call: &Call<'_>) -> HeaderMap {
         _ => "10",
     };
     let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.extend(authorization(call.access).map(|value| (AUTHORIZATION, value)));
+    sign(&mut headers, call.access);
     headers.insert(APNS_TOPIC, topic.clone());
     headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static(push_type));
     headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority));
@@ -263,11 +262,10 @@ fn headers(call: &Call<'_>) -> HeaderMap {
     headers
 }
 
-fn authorization(access: Option<&AccessToken>) -> Option<HeaderValue> {
-    let mut value =
-        HeaderValue::try_from(format!("bearer {}", access?.value.expose_secret())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+fn sign(headers: &mut HeaderMap, access: Option<&AccessToken>) {
+    if let Some(access) = access {
+        authorize(headers, format!("bearer {}", access.value.expose_secret()));
+    }
 }
 
 /// Absolute seconds, at most as far ahead as APNs keeps a push.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -18,9 +18,9 @@ use crate::model::id::Token;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
-use crate::vendor::base::Base;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
+use crate::vendor::request::{Base, authorize};
 use crate::vendor::upload::token_of_fair_length;
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
@@ -172,10 +172,8 @@ fn send_uri(certificate: &SendingCertificate) -> Uri {
 fn headers(access: Option<&AccessToken>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let bearer = access.map(|access| format!("Bearer {}", access.value.expose_secret()));
-    if let Some(mut value) = bearer.and_then(|bearer| HeaderValue::try_from(bearer).ok()) {
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+    if let Some(access) = access {
+        authorize(&mut headers, format!("Bearer {}", access.value.expose_secret()));
     }
     headers
 }

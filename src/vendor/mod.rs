@@ -28,7 +28,6 @@ use crate::transport::{ClientIdentity, Protocol, Reply, Request};
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 
 pub mod apns;
-mod base;
 pub mod fcm;
 pub mod huawei;
 pub mod oppo;
@@ -257,7 +256,9 @@ pub struct Notification {
     pub message_id: String,
     /// `c2c:<sender>` or `group:<id>`: groups notifications of one conversation on the device.
     pub conversation: String,
-    /// Positive, stable: a push with the same number replaces the one shown.
+    /// The number under which a device shows this push, 1 to 2^31 - 1: of the conversation when it
+    /// collapses, else of the message it is [shown as](Notification::shown_as), so that a repeat
+    /// has the same. A push with the same number replaces the one shown. `render` decides it.
     pub notify_id: u32,
     /// Whether a later push with the same `notify_id` shall replace this one on the device.
     pub collapses: bool,

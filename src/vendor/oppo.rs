@@ -23,12 +23,13 @@ use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::reply;
+use crate::vendor::request::{self, Base};
 use crate::vendor::upload::{self, Fields};
 use crate::vendor::{
     AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
     SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
 };
-use crate::vendor::{reply, request};
 
 mod message;
 mod receipt;
@@ -78,6 +79,10 @@ struct Material {
 
 fn material(certificate: &SendingCertificate) -> &Material {
     certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
+}
+
+fn base(certificate: &SendingCertificate) -> Base {
+    Base::of(certificate.endpoints.get(material(certificate).endpoint))
 }
 
 /// `sign` of the sign-in: hex SHA-256 of app key, time in milliseconds and master secret.
@@ -160,9 +165,8 @@ impl Vendor for Oppo {
             ("timestamp", timestamp.as_str()),
             ("sign", sign.as_str()),
         ];
-        let endpoint = certificate.endpoints.get(material.endpoint);
-        let url = format!("{endpoint}/server/v1/auth");
-        SignIn::Exchange(Box::new(request::form(&url, fields)))
+        let uri = base(certificate).join(&["/server/v1/auth"]);
+        SignIn::Exchange(Box::new(request::form(uri, fields)))
     }
 
     fn read_sign_in(&self, reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
@@ -195,8 +199,7 @@ impl Vendor for Oppo {
     }
 
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {
-        let endpoint = material(call.certificate).endpoint;
-        let endpoint = call.certificate.endpoints.get(endpoint);
+        let base = base(call.certificate);
         let auth_token = call.access.map_or("", |access| access.value.expose_secret());
         let mut pushes = Vec::with_capacity(1);
         let mut start = 0;
@@ -204,9 +207,9 @@ impl Vendor for Oppo {
             let targets = start..start + part.len();
             start = targets.end;
             let (path, name, json) = message::body(call, part);
-            let url = format!("{endpoint}/server/v1/message/notification/{path}");
+            let uri = base.join(&["/server/v1/message/notification/", path]);
             let fields = [("auth_token", auth_token), (name, json.as_str())];
-            pushes.push(Push { request: request::form(&url, fields), targets });
+            pushes.push(Push { request: request::form(uri, fields), targets });
         }
         pushes
     }

@@ -5,9 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -16,6 +13,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Reply, Request};
 use crate::vendor::fcm::credential::Material;
 use crate::vendor::reply::{bare_by_rfc, body_says, says};
+use crate::vendor::request::{form, uri};
 use crate::vendor::{AccessToken, Answer, Verdict};
 
 /// The one right the relay asks for.
@@ -38,17 +36,8 @@ pub fn request(material: &Material, token_endpoint: &str, now: UnixMs) -> Reques
         "exp": now.secs() + ASSERTION_LIFE_S,
     });
     let assertion = material.key.jwt(&header, &claims);
-    let body = form_urlencoded::Serializer::new(String::new())
-        .append_pair("grant_type", GRANT_TYPE)
-        .append_pair("assertion", &assertion)
-        .finish();
-    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-    Request {
-        method: Method::POST,
-        uri: token_endpoint.parse().unwrap_or_default(),
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, form)]),
-        body: Bytes::from(body),
-    }
+    let fields = [("grant_type", GRANT_TYPE), ("assertion", assertion.as_str())];
+    form(uri(token_endpoint), fields)
 }
 
 #[derive(Deserialize)]
