@@ -25,12 +25,15 @@ use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
+use crate::vendor::profile::Profile;
 use crate::vendor::request::{Base, authorize};
 use crate::vendor::sign::sha256_hex;
-use crate::vendor::upload::token_of_fair_length;
+use crate::vendor::upload::{
+    Credential, CredentialError, TokenError, Upload, token_of_fair_length,
+};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Kind, Notification, Own, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Kind, Notification, Own, Push, SendingCertificate, SignIn, Target,
+    Vendor, Verdict,
 };
 
 pub mod credential;

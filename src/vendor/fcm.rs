@@ -20,11 +20,14 @@ use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
+use crate::vendor::profile::Profile;
 use crate::vendor::request::{Base, authorize};
-use crate::vendor::upload::token_of_fair_length;
+use crate::vendor::upload::{
+    Credential, CredentialError, TokenError, Upload, token_of_fair_length,
+};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Notification, Own, Push, SendingCertificate, SignIn, Target, Vendor,
+    Verdict,
 };
 
 pub mod credential;

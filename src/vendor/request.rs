@@ -17,7 +17,8 @@ use crate::model::id::digest128;
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
 use crate::transport::Request;
-use crate::vendor::{Notification, Profile};
+use crate::vendor::Notification;
+use crate::vendor::profile::Profile;
 
 /// Stands where a vendor demands a text and the message has none.
 pub const FALLBACK_TEXT: &str = "New message";

@@ -1,16 +1,67 @@
-//! Reading uploads: the fields of a `credential` object and of the form around a file, with the same
-//! words for the same mistakes, and the shape of tokens.
+//! Uploads, what they turn out to be, and how their fields are read: those of a `credential` object
+//! and of the form around a file, with the same words for the same mistakes, and tokens by shape.
 //!
 //! Huawei, Xiaomi and OPPO give their customers pairs of strings, so their objects are flat and
 //! read through [`Fields`]. APNs and FCM objects hold keys and whole files, read field by field.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::model::certificate::Environment;
 use crate::model::id::{TOKEN_BYTES_MAX, Token};
-use crate::vendor::{CredentialError, TokenError, Upload};
+use crate::model::time::UnixMs;
+use crate::transport::ClientIdentity;
+use crate::vendor::profile::Endpoints;
+
+/// A credential as uploaded: the `credential` object of the API.
+#[derive(Clone, Debug)]
+pub struct Upload<'a> {
+    /// The object. Its `type` says which form.
+    pub credential: &'a Value,
+    /// What the operator says it is for.
+    pub environment: Environment,
+    /// Endpoints in force, to refuse an upload that names others.
+    pub endpoints: &'a Endpoints,
+    /// Now, for expiry.
+    pub now: UnixMs,
+}
+
+/// What an upload turned out to be.
+pub struct Credential {
+    /// What it says of itself, secrets left out: `key_id`, `team_id`, `bundle_id`, `project_id` …
+    pub identity: BTreeMap<String, String>,
+    /// End of validity.
+    pub expires_at: Option<UnixMs>,
+    /// Read out of the credential where it says (p12), else as uploaded.
+    pub environment: Environment,
+    /// What is odd about it, one sentence each.
+    pub warnings: Vec<String>,
+    /// Parsed keys and ids; only the vendor that made it reads it back.
+    pub material: Arc<dyn Any + Send + Sync>,
+    /// TLS client certificate, where signing in means presenting one.
+    pub client_identity: Option<Arc<ClientIdentity>>,
+}
+
+/// Why an upload is refused. `field` is relative to the upload: `credential.key`, `environment` …
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct CredentialError {
+    /// Stable snake_case code: `credential_missing_field`, `credential_malformed`,
+    /// `wrong_password`, `cert_expired`, `wrong_key_type`, `key_mismatch`, `foreign_endpoint` …
+    pub code: &'static str,
+    /// Dotted field.
+    pub field: String,
+    /// One sentence for the operator.
+    pub message: String,
+}
+
+/// Why a token is refused by its shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenError(pub String);
 
 /// Longest text of one field of [`Fields`] in bytes; vendors give out far shorter ones.
 pub const FIELD_BYTES_MAX: usize = 512;
@@ -221,8 +272,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::time::UnixMs;
-    use crate::vendor::Endpoints;
 
     fn open_error(credential: &Value) -> (&'static str, String) {
         let endpoints = Endpoints([("endpoint".to_owned(), "https://ours".to_owned())].into());

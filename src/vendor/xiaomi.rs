@@ -20,13 +20,14 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::profile::Profile;
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
-use crate::vendor::upload::{self, Fields};
+use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Notification, Push, SendingCertificate, SignIn, Target, Vendor,
+    Verdict,
 };
 
 mod message;

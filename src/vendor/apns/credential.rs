@@ -26,8 +26,9 @@ use crate::model::certificate::Environment;
 use crate::model::time::UnixMs;
 use crate::transport::ClientIdentity;
 use crate::vendor::sign::{Es256Key, KeyError, public_key_of};
-use crate::vendor::upload::{error, form, malformed, missing, text, unknown_type};
-use crate::vendor::{Credential, CredentialError, Upload};
+use crate::vendor::upload::{
+    Credential, CredentialError, Upload, error, form, malformed, missing, text, unknown_type,
+};
 
 /// Length of Apple's key ids and team ids, in characters.
 const ID_CHARS: usize = 10;

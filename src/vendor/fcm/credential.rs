@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::vendor::sign::{KeyError, Rs256Key};
-use crate::vendor::upload::{error, malformed, missing, text, unknown_type};
-use crate::vendor::{Credential, CredentialError, Upload};
+use crate::vendor::upload::{
+    Credential, CredentialError, Upload, error, malformed, missing, text, unknown_type,
+};
 
 /// Google's token endpoint: what every service-account file names.
 pub const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
