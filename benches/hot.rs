@@ -20,9 +20,9 @@ use offpush::policy::{self, CertificateFacts, DeviceFacts, Phase, ReceiverFacts,
 use offpush::queue::Delivery;
 use offpush::render::{Collapse, Reader, RenderRequest, Source, render};
 use offpush::store::Batch;
-use offpush::vendor::{
-    AccessToken, Call, Endpoints, SendingCertificate, SignIn, Target, Upload, named,
-};
+use offpush::vendor::profile::Endpoints;
+use offpush::vendor::upload::Upload;
+use offpush::vendor::{AccessToken, Call, SendingCertificate, SignIn, Target, named};
 use secrecy::SecretString;
 use uuid::Uuid;
 

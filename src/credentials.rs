@@ -21,9 +21,9 @@ use crate::model::time::UnixMs;
 use crate::seal::{Seal, SealError};
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
-use crate::vendor::{
-    self, Credential, CredentialError, Endpoints, SendingCertificate, Upload, Vendor,
-};
+use crate::vendor::profile::Endpoints;
+use crate::vendor::upload::{Credential, CredentialError, Upload};
+use crate::vendor::{self, SendingCertificate, Vendor};
 
 /// Most certificates of one relay.
 pub const CERTIFICATES_MAX: usize = 100_000;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::fuzz_target;
 use offpush::model::certificate::Environment;
 use offpush::model::time::UnixMs;
-use offpush::vendor::{self, Endpoints, Upload};
+use offpush::vendor;
+use offpush::vendor::profile::Endpoints;
+use offpush::vendor::upload::Upload;
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (which, file) = input;

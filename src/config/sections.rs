@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::telemetry::LogFormat;
-use crate::vendor::{Endpoints, Profile};
+use crate::vendor::profile::{Endpoints, Profile};
 
 /// `[tls]`: the API speaks TLS when both files are set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

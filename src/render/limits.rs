@@ -9,7 +9,8 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::model::push_info::OfflinePushInfo;
-use crate::vendor::{Kind, Notification, Profile, SendingCertificate, Vendor};
+use crate::vendor::profile::Profile;
+use crate::vendor::{Kind, Notification, SendingCertificate, Vendor};
 
 /// What a shortened text ends in; its length is the same in bytes and in UTF-16 units.
 pub const ELLIPSIS: &str = "...";

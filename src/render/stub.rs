@@ -15,9 +15,11 @@ use crate::model::push_info::{LanguageContent, LiveActivity, OfflinePushInfo, fi
 use crate::model::time::UnixMs;
 use crate::render::{Collapse, Reader, RenderRequest, Source};
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::profile::{Endpoints, Profile};
+use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Endpoints, Kind, Notification, Own,
-    Profile, Push, SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Kind, Notification, Own, Push, SendingCertificate, SignIn, Target,
+    Vendor, Verdict,
 };
 
 /// An id accepted at a round time.

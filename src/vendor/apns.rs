@@ -11,7 +11,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -19,18 +18,22 @@ use uuid::Uuid;
 
 use crate::model::certificate::Environment;
 use crate::model::device::Platform;
-use crate::model::id::{TOKEN_BYTES_MAX, Token};
+use crate::model::id::Token;
 use crate::model::message::Priority;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
-use crate::vendor::base::Base;
+use crate::vendor::profile::Profile;
+use crate::vendor::request::{Base, authorize};
 use crate::vendor::sign::sha256_hex;
+use crate::vendor::upload::{
+    Credential, CredentialError, TokenError, Upload, token_of_fair_length,
+};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Kind, Notification, Own, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Kind, Notification, Own, Push, SendingCertificate, SignIn, Target,
+    Vendor, Verdict,
 };
 
 pub mod credential;
@@ -127,12 +130,7 @@ impl Vendor for Apns {
     /// Hex of either case, or base64 of a 32-byte token; the result is lower-case hex.
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {
         let refuse = |message: &str| Err(TokenError(message.to_owned()));
-        if token.is_empty() {
-            return refuse("the token is empty");
-        }
-        if token.len() > TOKEN_BYTES_MAX {
-            return refuse("the token is longer than 256 bytes");
-        }
+        let token = token_of_fair_length(token)?;
         if token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             if !token.len().is_multiple_of(2) {
                 return refuse("the token has an odd number of hex digits: part of it is missing");
@@ -210,7 +208,7 @@ impl Vendor for Apns {
         _now: UnixMs,
     ) -> Option<Request> {
         let mut headers = HeaderMap::with_capacity(HEADERS);
-        headers.extend(authorization(access).map(|value| (AUTHORIZATION, value)));
+        sign(&mut headers, access);
         headers.insert(APNS_TOPIC, material(certificate).topic.clone());
         headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static("background"));
         headers.insert(APNS_PRIORITY, HeaderValue::from_static("5"));
@@ -256,7 +254,7 @@ fn headers(call: &Call<'_>) -> HeaderMap {
         _ => "10",
     };
     let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.extend(authorization(call.access).map(|value| (AUTHORIZATION, value)));
+    sign(&mut headers, call.access);
     headers.insert(APNS_TOPIC, topic.clone());
     headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static(push_type));
     headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority));
@@ -267,11 +265,10 @@ fn headers(call: &Call<'_>) -> HeaderMap {
     headers
 }
 
-fn authorization(access: Option<&AccessToken>) -> Option<HeaderValue> {
-    let mut value =
-        HeaderValue::try_from(format!("bearer {}", access?.value.expose_secret())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+fn sign(headers: &mut HeaderMap, access: Option<&AccessToken>) {
+    if let Some(access) = access {
+        authorize(headers, format!("bearer {}", access.value.expose_secret()));
+    }
 }
 
 /// Absolute seconds, at most as far ahead as APNs keeps a push.

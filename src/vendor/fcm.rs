@@ -8,22 +8,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::model::device::Platform;
-use crate::model::id::{TOKEN_BYTES_MAX, Token};
+use crate::model::id::Token;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
-use crate::vendor::base::Base;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
+use crate::vendor::profile::Profile;
+use crate::vendor::request::{Base, authorize};
+use crate::vendor::upload::{
+    Credential, CredentialError, TokenError, Upload, token_of_fair_length,
+};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Notification, Own, Push, SendingCertificate, SignIn, Target, Vendor,
+    Verdict,
 };
 
 pub mod credential;
@@ -86,12 +90,7 @@ impl Vendor for Fcm {
 
     fn check_token(&self, token: &str) -> Result<Token, TokenError> {
         let refuse = |message: &str| Err(TokenError(message.to_owned()));
-        if token.is_empty() {
-            return refuse("the token is empty");
-        }
-        if token.len() > TOKEN_BYTES_MAX {
-            return refuse("the token is longer than 256 bytes");
-        }
+        let token = token_of_fair_length(token)?;
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte);
         if !token.bytes().all(known) {
             return refuse(
@@ -176,10 +175,8 @@ fn send_uri(certificate: &SendingCertificate) -> Uri {
 fn headers(access: Option<&AccessToken>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let bearer = access.map(|access| format!("Bearer {}", access.value.expose_secret()));
-    if let Some(mut value) = bearer.and_then(|bearer| HeaderValue::try_from(bearer).ok()) {
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+    if let Some(access) = access {
+        authorize(&mut headers, format!("Bearer {}", access.value.expose_secret()));
     }
     headers
 }

@@ -23,13 +23,15 @@ use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::huawei::receipt::ReceiptKey;
+use crate::vendor::profile::Profile;
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
-use crate::vendor::upload::{self, Fields};
+use crate::vendor::reply;
+use crate::vendor::request::{self, Base};
+use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Own, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Notification, Own, Push, SendingCertificate, SignIn, Target, Vendor,
+    Verdict,
 };
-use crate::vendor::{reply, request};
 
 mod message;
 mod receipt;
@@ -93,7 +95,7 @@ fn receipt_key(fields: &Fields<'_>) -> Result<Option<ReceiptKey>, CredentialErro
     let given = (fields.optional("receipt_user")?, fields.optional("receipt_key")?);
     let missing = |name: &str, other: &str| {
         let message = format!("credential.{name} is missing: it goes with credential.{other}");
-        Err(upload::missing(name, message))
+        Err(upload::missing(&format!("credential.{name}"), message))
     };
     match given {
         (Some(user), Some(key)) => {
@@ -154,8 +156,8 @@ impl Vendor for Huawei {
             ("client_id", material.client_id.as_str()),
             ("client_secret", material.client_secret.expose_secret()),
         ];
-        let url = certificate.endpoints.get("token_endpoint");
-        SignIn::Exchange(Box::new(request::form(url, fields)))
+        let uri = request::uri(certificate.endpoints.get("token_endpoint"));
+        SignIn::Exchange(Box::new(request::form(uri, fields)))
     }
 
     fn read_sign_in(&self, reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
@@ -192,15 +194,15 @@ impl Vendor for Huawei {
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {
         let certificate = call.certificate;
         let client_id = &material(certificate).client_id;
-        let endpoint = certificate.endpoints.get("endpoint");
-        let url = format!("{endpoint}/v1/{client_id}/messages:send");
+        let base = Base::of(certificate.endpoints.get("endpoint"));
+        let uri = base.join(&["/v1/", client_id, "/messages:send"]);
         message::bodies(call)
             .into_iter()
             .map(|(body, targets)| {
-                let mut request = request::json(&url, body);
+                let mut request = request::json(uri.clone(), body);
                 if let Some(access) = call.access {
                     let bearer = format!("Bearer {}", access.value.expose_secret());
-                    request::authorize(&mut request, &bearer);
+                    request::authorize(&mut request.headers, bearer);
                 }
                 Push { request, targets }
             })

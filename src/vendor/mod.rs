@@ -19,25 +19,24 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::certificate::{Environment, Options};
-use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::message::Priority;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
-use crate::transport::{ClientIdentity, Protocol, Reply, Request};
+use crate::transport::{Reply, Request};
+use crate::vendor::profile::{Endpoints, Profile};
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 
 pub mod apns;
-mod base;
 pub mod fcm;
-mod fields;
 pub mod huawei;
 pub mod oppo;
+pub mod profile;
 pub mod receipt;
 pub mod reply;
 pub mod request;
 pub mod sign;
-mod status;
 pub mod upload;
 pub mod xiaomi;
 
@@ -49,110 +48,6 @@ pub const ALL: &[&dyn Vendor] =
 pub fn named(name: &str) -> Option<&'static dyn Vendor> {
     ALL.iter().copied().find(|vendor| vendor.profile().name == name)
 }
-
-/// What is fixed about a vendor.
-#[derive(Clone, Copy, Debug)]
-pub struct Profile {
-    /// Lower case; the same in the API, config, metrics and docs.
-    pub name: &'static str,
-    /// Most deliveries one parcel holds.
-    pub parcel_deliveries_max: usize,
-    /// Whether one request carries the whole parcel (else one request per delivery).
-    pub batches: bool,
-    /// Whether deliveries of one parcel may differ in their badge number. Where not, only
-    /// additions, which are the same for all, can be batched.
-    pub badge_per_target: bool,
-    /// HTTP version.
-    pub protocol: Protocol,
-    /// Longest title in UTF-16 units; `None` when only the payload size counts.
-    pub title_units_max: Option<usize>,
-    /// Longest text in UTF-16 units.
-    pub body_units_max: Option<usize>,
-    /// Longest text when the message asks for big text (`PushStyle` 1).
-    pub big_body_units_max: Option<usize>,
-    /// Largest payload in bytes, as [`Vendor::payload_bytes`] measures it.
-    pub payload_bytes_max: usize,
-    /// Largest VoIP payload.
-    pub voip_payload_bytes_max: usize,
-    /// Whether a repeat with the same push id is harmless: it replaces or is dropped.
-    pub repeats_are_safe: bool,
-    /// Longest life time the vendor keeps a push for an unreachable device.
-    pub ttl_max: Duration,
-    /// Platforms whose devices may use this vendor.
-    pub platforms: &'static [Platform],
-    /// Endpoints by name and their defaults: `endpoint` always, `token_endpoint`,
-    /// `sandbox_endpoint` and others where the vendor has them.
-    pub endpoints: &'static [(&'static str, &'static str)],
-    /// PushPlatform number of Tencent's push callbacks (reference, 5.7).
-    pub tencent_platform: u8,
-}
-
-/// Base URLs of one vendor: the profile's defaults, overridden by the operator's config only.
-/// Never taken from an upload. No trailing slash.
-#[derive(Clone, Debug, Default)]
-pub struct Endpoints(pub BTreeMap<String, String>);
-
-impl Endpoints {
-    /// The defaults of a vendor.
-    pub fn defaults(profile: &Profile) -> Self {
-        Endpoints(
-            profile.endpoints.iter().map(|(name, url)| ((*name).into(), (*url).into())).collect(),
-        )
-    }
-
-    /// The base URL of that name; empty when there is none (a programming mistake the adapters'
-    /// tests catch).
-    pub fn get(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
-    }
-}
-
-/// A credential as uploaded: the `credential` object of the API.
-#[derive(Clone, Debug)]
-pub struct Upload<'a> {
-    /// The object. Its `type` says which form.
-    pub credential: &'a Value,
-    /// What the operator says it is for.
-    pub environment: Environment,
-    /// Endpoints in force, to refuse an upload that names others.
-    pub endpoints: &'a Endpoints,
-    /// Now, for expiry.
-    pub now: UnixMs,
-}
-
-/// What an upload turned out to be.
-pub struct Credential {
-    /// What it says of itself, secrets left out: `key_id`, `team_id`, `bundle_id`, `project_id` …
-    pub identity: BTreeMap<String, String>,
-    /// End of validity.
-    pub expires_at: Option<UnixMs>,
-    /// Read out of the credential where it says (p12), else as uploaded.
-    pub environment: Environment,
-    /// What is odd about it, one sentence each.
-    pub warnings: Vec<String>,
-    /// Parsed keys and ids; only the vendor that made it reads it back.
-    pub material: Arc<dyn Any + Send + Sync>,
-    /// TLS client certificate, where signing in means presenting one.
-    pub client_identity: Option<Arc<ClientIdentity>>,
-}
-
-/// Why an upload is refused. `field` is relative to the upload: `credential.key`, `environment` …
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
-pub struct CredentialError {
-    /// Stable snake_case code: `credential_missing_field`, `credential_malformed`,
-    /// `wrong_password`, `cert_expired`, `wrong_key_type`, `key_mismatch`, `foreign_endpoint` …
-    pub code: &'static str,
-    /// Dotted field.
-    pub field: String,
-    /// One sentence for the operator.
-    pub message: String,
-}
-
-/// Why a token is refused by its shape.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TokenError(pub String);
 
 /// A certificate ready to be sent with.
 #[derive(Clone)]
@@ -259,7 +154,9 @@ pub struct Notification {
     pub message_id: String,
     /// `c2c:<sender>` or `group:<id>`: groups notifications of one conversation on the device.
     pub conversation: String,
-    /// Positive, stable: a push with the same number replaces the one shown.
+    /// The number under which a device shows this push, 1 to 2^31 - 1: of the conversation when it
+    /// collapses, else of the message it is [shown as](Notification::shown_as), so that a repeat
+    /// has the same. A push with the same number replaces the one shown. `render` decides it.
     pub notify_id: u32,
     /// Whether a later push with the same `notify_id` shall replace this one on the device.
     pub collapses: bool,

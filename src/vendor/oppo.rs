@@ -22,13 +22,15 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::profile::Profile;
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
-use crate::vendor::upload::{self, Fields};
+use crate::vendor::reply;
+use crate::vendor::request::{self, Base};
+use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Notification, Push, SendingCertificate, SignIn, Target, Vendor,
+    Verdict,
 };
-use crate::vendor::{reply, request};
 
 mod message;
 mod receipt;
@@ -80,6 +82,10 @@ fn material(certificate: &SendingCertificate) -> &Material {
     certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
 }
 
+fn base(certificate: &SendingCertificate) -> Base {
+    Base::of(certificate.endpoints.get(material(certificate).endpoint))
+}
+
 /// `sign` of the sign-in: hex SHA-256 of app key, time in milliseconds and master secret.
 fn sign(app_key: &str, timestamp: &str, master_secret: &str) -> String {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -99,9 +105,9 @@ fn master_secret(fields: &Fields<'_>) -> Result<SecretString, CredentialError> {
             "credential.master_secret is missing: app_secret is for clients, OPPO's server API \
              wants the MasterSecret of the same console page"
         }
-        None => "credential.master_secret is missing",
+        None => "credential.master_secret is missing or empty",
     };
-    Err(upload::missing("master_secret", message.to_owned()))
+    Err(upload::missing("credential.master_secret", message))
 }
 
 impl Vendor for Oppo {
@@ -118,7 +124,7 @@ impl Vendor for Oppo {
             "china" => "endpoint",
             "global" => "global_endpoint",
             _ => {
-                let message = "credential.region must be china or global".to_owned();
+                let message = "credential.region must be china or global";
                 return Err(upload::malformed("credential.region", message));
             }
         };
@@ -160,9 +166,8 @@ impl Vendor for Oppo {
             ("timestamp", timestamp.as_str()),
             ("sign", sign.as_str()),
         ];
-        let endpoint = certificate.endpoints.get(material.endpoint);
-        let url = format!("{endpoint}/server/v1/auth");
-        SignIn::Exchange(Box::new(request::form(&url, fields)))
+        let uri = base(certificate).join(&["/server/v1/auth"]);
+        SignIn::Exchange(Box::new(request::form(uri, fields)))
     }
 
     fn read_sign_in(&self, reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
@@ -195,8 +200,7 @@ impl Vendor for Oppo {
     }
 
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {
-        let endpoint = material(call.certificate).endpoint;
-        let endpoint = call.certificate.endpoints.get(endpoint);
+        let base = base(call.certificate);
         let auth_token = call.access.map_or("", |access| access.value.expose_secret());
         let mut pushes = Vec::with_capacity(1);
         let mut start = 0;
@@ -204,9 +208,9 @@ impl Vendor for Oppo {
             let targets = start..start + part.len();
             start = targets.end;
             let (path, name, json) = message::body(call, part);
-            let url = format!("{endpoint}/server/v1/message/notification/{path}");
+            let uri = base.join(&["/server/v1/message/notification/", path]);
             let fields = [("auth_token", auth_token), (name, json.as_str())];
-            pushes.push(Push { request: request::form(&url, fields), targets });
+            pushes.push(Push { request: request::form(uri, fields), targets });
         }
         pushes
     }

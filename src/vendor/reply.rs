@@ -1,11 +1,12 @@
-//! What the replies of the Android vendors share: JSON whose codes come as text or as number, the
-//! meaning of bare HTTP statuses, and vendor words without tokens.
+//! What reading replies shares: JSON whose codes come as text or as number, the meaning of bare
+//! HTTP statuses, `Retry-After`, and vendor words without tokens.
 //!
-//! Rules of the wire reference, section 0: 5xx comes back later, 401 wants another access token,
-//! 429 is a throttle, any other 4xx is final, and a 200 that is not the vendor's JSON is a gateway
-//! speaking, not the vendor.
+//! A bare status is one whose body says nothing known. 5xx comes back later, 401 wants another
+//! access token, 429 is a throttle, any other 4xx is final, and a 200 that is not the vendor's JSON
+//! is a gateway speaking, not the vendor ([`bare`]). APNs and FCM also use 403 and 408 as HTTP
+//! defines them ([`bare_by_rfc`]).
 
-use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::StatusCode;
@@ -16,8 +17,12 @@ use crate::model::time::UnixMs;
 use crate::transport::Reply;
 use crate::vendor::{Answer, SAYS_BYTES_MAX, Target, ThrottleScope, Verdict};
 
-/// Longest wait a reply may ask for; more is a mistake of a proxy.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest wait believed of a `Retry-After`: a broken clock must not silence a lane for years.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Bytes of a vendor's words looked at: enough to fill an answer even after blanks were squeezed
+/// and tokens became shorter.
+const WORDS_BYTES_MAX: usize = 8 * SAYS_BYTES_MAX;
 
 /// Where a vendor's day ends: midnight in China, UTC+8 all year.
 const CHINA_OFFSET_MS: u64 = 8 * 60 * 60 * 1_000;
@@ -68,7 +73,8 @@ pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The vendor's wish in `Retry-After`, seconds or a date, at most [`RETRY_AFTER_MAX`].
+/// How long the vendor asks to wait: delta seconds or an HTTP date (RFC 9110, 10.2.3), at most
+/// [`RETRY_AFTER_MAX`]; `None` when absent or unreadable.
 pub fn retry_after(reply: &Reply, now: UnixMs) -> Option<Duration> {
     let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
@@ -113,6 +119,19 @@ pub fn bare(reply: &Reply, now: UnixMs, renew: bool) -> Verdict {
     })
 }
 
+/// The same for a vendor that means by 403 and 408 what RFC 9110 means by them.
+pub fn bare_by_rfc(reply: &Reply, now: UnixMs, renew: bool) -> Verdict {
+    match reply.status {
+        // The credential is known and may not do this: another access token changes nothing.
+        StatusCode::FORBIDDEN => Verdict::AuthRejected { renew: false },
+        // The server waited for us in vain: the same request may well pass.
+        StatusCode::REQUEST_TIMEOUT => {
+            Verdict::Unavailable { retry_after: retry_after(reply, now) }
+        }
+        _ => bare(reply, now, renew),
+    }
+}
+
 /// The answer of a reply without a code of the vendor's: `http_<status>`, or `not_json` for a
 /// gateway page with a good status.
 pub fn bare_answer(reply: &Reply, now: UnixMs, renew: bool) -> Answer {
@@ -123,40 +142,59 @@ pub fn bare_answer(reply: &Reply, now: UnixMs, renew: bool) -> Answer {
     Answer::new(bare(reply, now, renew), code, "")
 }
 
-/// The vendor's words, cut, without any token of this call.
+/// The vendor's words, fit for a trace: white space and control characters squeezed, every token
+/// of this call taken out.
 pub fn says(words: &str, targets: &[Target]) -> String {
-    let mut window: Cow<'_, str> = head(words).into();
-    if window.contains("\\/") {
-        window = window.replace("\\/", "/").into();
+    let mut clean = squeezed(head(words));
+    if clean.contains("\\/") {
+        clean = clean.replace("\\/", "/");
     }
     let mut found: Vec<&str> = targets
         .iter()
         .map(|target| target.token.as_str())
-        .filter(|token| window.contains(*token))
+        .filter(|token| !token.is_empty() && clean.contains(*token))
         .collect();
     // The longest first: one token may be the beginning of another.
-    found.sort_unstable_by_key(|token| std::cmp::Reverse(token.len()));
-    let mut clean = window.into_owned();
+    found.sort_unstable_by_key(|token| Reverse(token.len()));
     for token in found {
         clean = clean.replace(token, "[token]");
     }
     clean
 }
 
-/// Enough of the words to fill an answer even after tokens became shorter. It ends where no token
-/// can be cut in two: tokens hold no blank, comma or semicolon.
+/// The same for a body that is no JSON of the vendor's, such as a page of a gateway.
+pub fn body_says(reply: &Reply, targets: &[Target]) -> String {
+    // One byte more than is looked at, so that a cut is seen as one.
+    let end = reply.body.len().min(WORDS_BYTES_MAX + 1);
+    says(&String::from_utf8_lossy(&reply.body[..end]), targets)
+}
+
+/// At most [`WORDS_BYTES_MAX`]. They end where no token can be cut in two: tokens hold no blank,
+/// comma or semicolon.
 fn head(words: &str) -> &str {
-    const WINDOW_BYTES: usize = 4 * SAYS_BYTES_MAX;
-    if words.len() <= WINDOW_BYTES {
+    if words.len() <= WORDS_BYTES_MAX {
         return words;
     }
-    let mut end = WINDOW_BYTES;
+    let mut end = WORDS_BYTES_MAX;
     while !words.is_char_boundary(end) {
         end -= 1;
     }
     let window = &words[..end];
     let between = |c: char| c.is_whitespace() || c == ',' || c == ';';
     window.rfind(between).map_or("", |at| &window[..at])
+}
+
+/// Every run of white space and control characters as one blank, none at the ends.
+fn squeezed(text: &str) -> String {
+    let mut squeezed = String::with_capacity(text.len());
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    for word in words.filter(|word| !word.is_empty()) {
+        if !squeezed.is_empty() {
+            squeezed.push(' ');
+        }
+        squeezed.push_str(word);
+    }
+    squeezed
 }
 
 /// The same answer for every target.
@@ -187,23 +225,28 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_status_means_what_section_0_says() {
+    fn a_bare_status_means_what_its_class_means() {
         let now = UnixMs(0);
         let later = Verdict::Unavailable { retry_after: None };
+        let refused = Verdict::Refused;
+        let broken = Verdict::AuthRejected { renew: false };
         let cases = [
-            (200, later),
-            (302, later),
-            (400, Verdict::Refused),
-            (401, Verdict::AuthRejected { renew: true }),
-            (403, Verdict::Refused),
-            (404, Verdict::Refused),
-            (429, throttled(None)),
-            (500, later),
-            (503, later),
+            (200, later, later),
+            (302, later, later),
+            (400, refused, refused),
+            (401, Verdict::AuthRejected { renew: true }, Verdict::AuthRejected { renew: true }),
+            (403, refused, broken),
+            (404, refused, refused),
+            (408, refused, later),
+            (429, throttled(None), throttled(None)),
+            (500, later, later),
+            (599, later, later),
         ];
-        for (status, verdict) in cases {
+        for (status, verdict, by_rfc) in cases {
             assert_eq!(bare(&reply(status, ""), now, true), verdict, "{status}");
+            assert_eq!(bare_by_rfc(&reply(status, ""), now, true), by_rfc, "{status}");
         }
+        assert_eq!(bare(&reply(401, ""), now, false), broken);
     }
 
     #[test]
@@ -214,7 +257,9 @@ mod tests {
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(60));
         assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
         assert_eq!(wait("999999999"), Some(86_400));
-        assert_eq!((wait("soon"), wait("")), (None, None));
+        for unreadable in ["", "soon", "-1", "1.5"] {
+            assert_eq!(wait(unreadable), None, "{unreadable}");
+        }
     }
 
     #[test]
@@ -238,6 +283,18 @@ mod tests {
         let kept = says(&flood, &[target(&secret)]);
         assert!(!kept.contains("ss") && kept.contains("[token]"), "{kept}");
         assert_eq!(says(&"x".repeat(9_000), &targets), "");
+    }
+
+    #[test]
+    fn a_page_is_one_line_without_a_token() {
+        let mut page = reply(404, "");
+        page.body = Bytes::from_static(b"<p>no\r\n\tpath /3/device/abc123</p>\0 \xff");
+        let says = body_says(&page, &[target("abc123")]);
+        assert_eq!(says, "<p>no path /3/device/[token]</p> \u{fffd}");
+        // The token stands across the end of what is looked at.
+        let (blank, secret) = (" ".repeat(WORDS_BYTES_MAX - 100), "s".repeat(200));
+        page.body = Bytes::from(format!("no{blank}{secret}"));
+        assert_eq!(body_says(&page, &[target(&secret)]), "no");
     }
 
     #[test]

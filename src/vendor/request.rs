@@ -1,5 +1,5 @@
-//! What the requests of the Android vendors share: form and JSON bodies, texts that no vendor
-//! refuses as blank, times to live, and the number under which a device shows a notification.
+//! What building requests shares: URIs below an endpoint, form and JSON bodies, secrets in headers,
+//! texts that no vendor refuses as blank, and times to live.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use serde_json::{Map, Value};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -16,7 +17,8 @@ use crate::model::id::digest128;
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
 use crate::transport::Request;
-use crate::vendor::{Notification, Profile};
+use crate::vendor::Notification;
+use crate::vendor::profile::Profile;
 
 /// Stands where a vendor demands a text and the message has none.
 pub const FALLBACK_TEXT: &str = "New message";
@@ -24,35 +26,68 @@ pub const FALLBACK_TEXT: &str = "New message";
 const FORM: &str = "application/x-www-form-urlencoded;charset=UTF-8";
 const JSON: &str = "application/json; charset=UTF-8";
 
+/// The URI that `url` names. Config has checked it; what cannot be read after all leads nowhere,
+/// which the transport reports as not sent, so that nothing here can panic.
+pub fn uri(url: &str) -> Uri {
+    url.parse().unwrap_or_default()
+}
+
+/// Scheme, authority and path prefix of an endpoint; joining copies no more than the path.
+pub struct Base {
+    scheme: Option<Scheme>,
+    authority: Option<Authority>,
+    prefix: String,
+}
+
+impl Base {
+    /// The base that `url` names.
+    pub fn of(url: &str) -> Self {
+        let parts = uri(url).into_parts();
+        let prefix = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        Base { scheme: parts.scheme, authority: parts.authority, prefix }
+    }
+
+    /// This base with the concatenation of `segments` as its path; they begin with a slash.
+    pub fn join(&self, segments: &[&str]) -> Uri {
+        let length = self.prefix.len() + segments.iter().map(|part| part.len()).sum::<usize>();
+        let mut path = String::with_capacity(length);
+        path.push_str(&self.prefix);
+        segments.iter().for_each(|part| path.push_str(part));
+        let mut parts = Parts::default();
+        parts.scheme = self.scheme.clone();
+        parts.authority = self.authority.clone();
+        parts.path_and_query = PathAndQuery::from_maybe_shared(Bytes::from(path)).ok();
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
 /// A `POST` of form fields, each percent-encoded once.
-pub fn form<'a>(url: &str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Request {
+pub fn form<'a>(uri: Uri, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Request {
     let mut body = Serializer::new(String::new());
     for (name, value) in fields {
         body.append_pair(name, value);
     }
-    post(url, FORM, body.finish().into())
+    post(uri, FORM, body.finish().into())
 }
 
 /// A `POST` of JSON text.
-pub fn json(url: &str, body: String) -> Request {
-    post(url, JSON, body.into())
+pub fn json(uri: Uri, body: String) -> Request {
+    post(uri, JSON, body.into())
 }
 
-fn post(url: &str, content_type: &'static str, body: Bytes) -> Request {
+fn post(uri: Uri, content_type: &'static str, body: Bytes) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Endpoints come from a checked config. One that is no URI after all becomes `/`, which the
-    // transport refuses as not sent, so that nothing here can panic.
-    let uri = url.parse().unwrap_or_default();
     Request { method: Method::POST, uri, headers, body }
 }
 
 /// Puts a secret into `Authorization`, marked so that it is never printed. A text that no header
 /// can hold is left out and the vendor answers that it is missing.
-pub fn authorize(request: &mut Request, value: &str) {
+pub fn authorize(headers: &mut HeaderMap, value: String) {
     if let Ok(mut value) = HeaderValue::try_from(value) {
         value.set_sensitive(true);
-        request.headers.insert(AUTHORIZATION, value);
+        headers.insert(AUTHORIZATION, value);
     }
 }
 
@@ -117,21 +152,6 @@ pub fn time_to_live(notification: &Notification, now: UnixMs, most: Duration) ->
     notification.expires_at.since(now).clamp(Duration::from_secs(1), most)
 }
 
-/// The number under which a device shows this push, 1 to 2^31 - 1.
-///
-/// A collapsing push takes the conversation's number and replaces what is shown. Any other takes a
-/// number of its own message, so that only a repeat of the same message replaces it.
-pub fn notify_id(notification: &Notification) -> u32 {
-    let number = if notification.collapses {
-        notification.notify_id
-    } else {
-        let digest = digest128(&[b"notify", notification.shown_as().as_bytes()]);
-        // The low 32 bits are as random as any others.
-        digest as u32
-    };
-    (number & 0x7fff_ffff).max(1)
-}
-
 /// The conversation as a vendor may see it: under `id_only` it is a digest, since the plain name
 /// says who wrote.
 pub fn conversation<'a>(notification: &'a Notification, options: &Options) -> Cow<'a, str> {
@@ -188,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_joined_to_the_endpoint() {
+        let join = |url| Base::of(url).join(&["/3/device/", "00ff"]).to_string();
+        assert_eq!(join("https://api.example"), "https://api.example/3/device/00ff");
+        assert_eq!(join("http://127.0.0.1:9/apns/"), "http://127.0.0.1:9/apns/3/device/00ff");
+    }
+
+    #[test]
+    fn an_unreadable_base_or_path_never_panics() {
+        assert_eq!(Base::of("not a url").join(&["/x"]).host(), None);
+        assert_eq!(Base::of("https://a").join(&["/with blank"]).host(), None);
+    }
+
+    #[test]
     fn a_blank_title_is_the_beginning_of_the_text() {
         let (title, body) = (" ".to_owned(), "å".repeat(60));
         let notification = Notification { title, body, ..notification() };
@@ -209,16 +242,6 @@ mod tests {
         let family = "👨‍👩‍👧";
         assert_eq!(at_most(&format!("ab{family}"), Some(9)), "ab");
         assert_eq!(at_most(&format!("ab{family}"), Some(10)), format!("ab{family}"));
-    }
-
-    #[test]
-    fn only_a_collapsing_push_takes_the_number_of_its_conversation() {
-        let own = notify_id(&notification());
-        assert_eq!(own, notify_id(&notification()));
-        let other = Notification { message_id: "m-2".into(), ..notification() };
-        assert_ne!(own, notify_id(&other));
-        let collapsing = Notification { collapses: true, notify_id: 0x8000_0007, ..notification() };
-        assert_eq!(notify_id(&collapsing), 7);
     }
 
     #[test]

@@ -1,17 +1,148 @@
-//! Reading the `credential` object of an upload whose fields are plain texts: Huawei, Xiaomi and
-//! OPPO give their customers pairs of strings, not files.
+//! Uploads, what they turn out to be, and how their fields are read: those of a `credential` object
+//! and of the form around a file, with the same words for the same mistakes, and tokens by shape.
+//!
+//! Huawei, Xiaomi and OPPO give their customers pairs of strings, so their objects are flat and
+//! read through [`Fields`]. APNs and FCM objects hold keys and whole files, read field by field.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::model::certificate::Environment;
-use crate::model::id::Token;
-use crate::vendor::{CredentialError, TokenError, Upload};
+use crate::model::id::{TOKEN_BYTES_MAX, Token};
+use crate::model::time::UnixMs;
+use crate::transport::ClientIdentity;
+use crate::vendor::profile::Endpoints;
 
-/// Longest text of one credential field in bytes; vendors give out far shorter ones.
+/// A credential as uploaded: the `credential` object of the API.
+#[derive(Clone, Debug)]
+pub struct Upload<'a> {
+    /// The object. Its `type` says which form.
+    pub credential: &'a Value,
+    /// What the operator says it is for.
+    pub environment: Environment,
+    /// Endpoints in force, to refuse an upload that names others.
+    pub endpoints: &'a Endpoints,
+    /// Now, for expiry.
+    pub now: UnixMs,
+}
+
+/// What an upload turned out to be.
+pub struct Credential {
+    /// What it says of itself, secrets left out: `key_id`, `team_id`, `bundle_id`, `project_id` …
+    pub identity: BTreeMap<String, String>,
+    /// End of validity.
+    pub expires_at: Option<UnixMs>,
+    /// Read out of the credential where it says (p12), else as uploaded.
+    pub environment: Environment,
+    /// What is odd about it, one sentence each.
+    pub warnings: Vec<String>,
+    /// Parsed keys and ids; only the vendor that made it reads it back.
+    pub material: Arc<dyn Any + Send + Sync>,
+    /// TLS client certificate, where signing in means presenting one.
+    pub client_identity: Option<Arc<ClientIdentity>>,
+}
+
+/// Why an upload is refused. `field` is relative to the upload: `credential.key`, `environment` …
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct CredentialError {
+    /// Stable snake_case code: `credential_missing_field`, `credential_malformed`,
+    /// `wrong_password`, `cert_expired`, `wrong_key_type`, `key_mismatch`, `foreign_endpoint` …
+    pub code: &'static str,
+    /// Dotted field.
+    pub field: String,
+    /// One sentence for the operator.
+    pub message: String,
+}
+
+/// Why a token is refused by its shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenError(pub String);
+
+/// Longest text of one field of [`Fields`] in bytes; vendors give out far shorter ones.
 pub const FIELD_BYTES_MAX: usize = 512;
 
-/// Longest token in bytes (reference, Tencent 6.6: a token is at most 256 bytes).
-pub const TOKEN_BYTES_MAX: usize = 256;
+/// The error of a field, under a code of its own.
+pub fn error(code: &'static str, field: &str, message: impl Into<String>) -> CredentialError {
+    CredentialError { code, field: field.to_owned(), message: message.into() }
+}
+
+/// The error for a field that is not there.
+pub fn missing(field: &str, message: impl Into<String>) -> CredentialError {
+    error("credential_missing_field", field, message)
+}
+
+/// The error for a field that is there and wrong.
+pub fn malformed(field: &str, message: impl Into<String>) -> CredentialError {
+    error("credential_malformed", field, message)
+}
+
+/// The error of a credential whose `type` this vendor does not know.
+pub fn unknown_type(given: &str, known: &str) -> CredentialError {
+    let message = format!("credential.type is {given:?}, it must be {known}");
+    malformed("credential.type", message)
+}
+
+/// The error for a file sent to a vendor whose credentials are texts.
+pub fn not_a_file(wanted: &str) -> CredentialError {
+    let message = format!("this vendor's credential is not a file: send {wanted} as JSON");
+    malformed("credential", message)
+}
+
+/// A text field that may be left out; blank counts as left out. `path` is where the object stands,
+/// such as `credential`.
+fn optional_text<'a>(
+    value: Option<&'a Value>,
+    path: &str,
+    name: &str,
+) -> Result<Option<&'a str>, CredentialError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
+        Some(_) => {
+            let field = format!("{path}.{name}");
+            Err(malformed(&field, format!("{field} must be text")))
+        }
+    }
+}
+
+fn required<'a>(
+    given: Option<&'a str>,
+    path: &str,
+    name: &str,
+) -> Result<&'a str, CredentialError> {
+    given.ok_or_else(|| {
+        let field = format!("{path}.{name}");
+        missing(&field, format!("{field} is missing or empty"))
+    })
+}
+
+/// A text field of `object` that must be there and not blank, as it was given; `path` is where the
+/// object stands, such as `credential`.
+///
+/// # Errors
+/// `credential_missing_field` or, for another JSON type, `credential_malformed`.
+pub fn text<'a>(object: &'a Value, path: &str, name: &str) -> Result<&'a str, CredentialError> {
+    required(optional_text(object.get(name), path, name)?, path, name)
+}
+
+/// A field of the form that came with an uploaded file.
+///
+/// # Errors
+/// `credential_missing_field` when it is absent or blank.
+pub fn form<'a>(
+    fields: &'a BTreeMap<String, String>,
+    name: &str,
+) -> Result<&'a str, CredentialError> {
+    match fields.get(name).map(|text| text.trim()) {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(missing(name, format!("the form field {name} is missing or empty"))),
+    }
+}
 
 /// The `credential` object of one upload, its `type` checked.
 pub struct Fields<'a> {
@@ -27,25 +158,20 @@ impl<'a> Fields<'a> {
     /// the operator's config only.
     pub fn open(upload: &Upload<'a>, form: &str) -> Result<Self, CredentialError> {
         let Some(object) = upload.credential.as_object() else {
-            let message = "credential must be an object".to_owned();
-            return Err(malformed("credential", message));
+            return Err(malformed("credential", "credential must be an object"));
         };
         let fields = Fields { object };
         let given = fields.text("type")?;
         if given != form {
-            let message = format!("credential.type must be {form}");
-            return Err(malformed("credential.type", message));
+            return Err(unknown_type(given, form));
         }
         for (name, value) in object {
             let url = value.as_str().filter(|text| is_url(text));
             if let Some(url) = url
                 && !upload.endpoints.0.values().any(|endpoint| endpoint == url)
             {
-                return Err(CredentialError {
-                    code: "foreign_endpoint",
-                    field: format!("credential.{name}"),
-                    message: "endpoints are set in the server's config, not in a credential".into(),
-                });
+                let message = "endpoints are set in the server's config, not in a credential";
+                return Err(error("foreign_endpoint", &format!("credential.{name}"), message));
             }
         }
         Ok(fields)
@@ -56,15 +182,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Not text, or text no vendor gives out: blanks, control or non-ASCII characters, too long.
     pub fn optional(&self, name: &str) -> Result<Option<&'a str>, CredentialError> {
+        let given = optional_text(self.object.get(name), "credential", name)?;
+        let Some(text) = given.map(str::trim) else { return Ok(None) };
         let field = format!("credential.{name}");
-        let text = match self.object.get(name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(text)) => text.trim(),
-            Some(_) => return Err(malformed(&field, format!("{field} must be text"))),
-        };
-        if text.is_empty() {
-            return Ok(None);
-        }
         if text.len() > FIELD_BYTES_MAX {
             let message = format!("{field} is longer than {FIELD_BYTES_MAX} bytes");
             return Err(malformed(&field, message));
@@ -81,7 +201,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// As [`Fields::optional`], and `credential_missing_field`.
     pub fn text(&self, name: &str) -> Result<&'a str, CredentialError> {
-        self.optional(name)?.ok_or_else(|| missing(name, format!("credential.{name} is missing")))
+        required(self.optional(name)?, "credential", name)
     }
 
     /// A field that must be an identifier fit for a path: letters, digits, `.`, `-`, `_`.
@@ -115,21 +235,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The error for a field that is not there; `name` is relative to `credential`.
-pub fn missing(name: &str, message: String) -> CredentialError {
-    let field = format!("credential.{name}");
-    CredentialError { code: "credential_missing_field", field, message }
-}
-
-/// The error for a field that is there and wrong.
-pub fn malformed(field: &str, message: String) -> CredentialError {
-    CredentialError { code: "credential_malformed", field: field.to_owned(), message }
-}
-
-/// The error for a file sent to a vendor whose credentials are texts.
-pub fn not_a_file(wanted: &str) -> CredentialError {
-    let message = format!("this vendor's credential is not a file: send {wanted} as JSON");
-    malformed("credential", message)
+/// A token that is neither empty nor longer than [`TOKEN_BYTES_MAX`].
+///
+/// # Errors
+/// One sentence for the app's developer.
+pub fn token_of_fair_length(token: &str) -> Result<&str, TokenError> {
+    match token.len() {
+        0 => Err(TokenError("the token is empty".into())),
+        1..=TOKEN_BYTES_MAX => Ok(token),
+        _ => Err(TokenError(format!("the token is longer than {TOKEN_BYTES_MAX} bytes"))),
+    }
 }
 
 /// Checks a token that is opaque text: one word of printable ASCII that fits into a comma or
@@ -138,17 +253,10 @@ pub fn not_a_file(wanted: &str) -> CredentialError {
 /// # Errors
 /// One sentence for the app's developer.
 pub fn opaque_token(token: &str) -> Result<Token, TokenError> {
-    let token = token.trim();
-    if token.is_empty() {
-        return Err(TokenError("token is empty".into()));
-    }
-    if token.len() > TOKEN_BYTES_MAX {
-        let message = format!("token is longer than {TOKEN_BYTES_MAX} bytes");
-        return Err(TokenError(message));
-    }
+    let token = token_of_fair_length(token.trim())?;
     let fits = |byte: u8| byte.is_ascii_graphic() && !b",;".contains(&byte);
     if !token.bytes().all(fits) {
-        let message = "token may hold only printable ASCII without blanks, commas, semicolons";
+        let message = "the token may hold only printable ASCII without blanks, commas, semicolons";
         return Err(TokenError(message.into()));
     }
     Ok(Token(token.into()))
@@ -164,8 +272,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::time::UnixMs;
-    use crate::vendor::Endpoints;
 
     fn open_error(credential: &Value) -> (&'static str, String) {
         let endpoints = Endpoints([("endpoint".to_owned(), "https://ours".to_owned())].into());
@@ -187,6 +293,7 @@ mod tests {
             (json!({}), "credential_missing_field", "credential.type"),
             (json!({"type": "p8"}), "credential_malformed", "credential.type"),
             (json!({"type": "oauth"}), "credential_missing_field", "credential.id"),
+            (json!({"type": "oauth", "id": null}), "credential_missing_field", "credential.id"),
             (json!({"type": "oauth", "id": " "}), "credential_missing_field", "credential.id"),
             (json!({"type": "oauth", "id": 7}), "credential_malformed", "credential.id"),
             (json!({"type": "oauth", "id": "a/../b"}), "credential_malformed", "credential.id"),

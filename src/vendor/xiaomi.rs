@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -19,13 +20,15 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::profile::Profile;
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
-use crate::vendor::upload::{self, Fields};
+use crate::vendor::reply;
+use crate::vendor::request::{self, Base};
+use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
 use crate::vendor::{
-    AccessToken, Answer, Call, Credential, CredentialError, Notification, Profile, Push,
-    SendingCertificate, SignIn, Target, TokenError, Upload, Vendor, Verdict,
+    AccessToken, Answer, Call, Notification, Push, SendingCertificate, SignIn, Target, Vendor,
+    Verdict,
 };
-use crate::vendor::{reply, request};
 
 mod message;
 mod receipt;
@@ -80,6 +83,23 @@ fn material(certificate: &SendingCertificate) -> &Material {
     certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
 }
 
+fn send_uri(certificate: &SendingCertificate) -> Uri {
+    let endpoint = certificate.endpoints.get(material(certificate).endpoint);
+    Base::of(endpoint).join(&["/v3/message/regid"])
+}
+
+/// A form with the app secret, which travels in every request.
+fn signed_form<'a>(
+    material: &Material,
+    uri: Uri,
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Request {
+    let mut request = request::form(uri, fields);
+    let key = format!("key={}", material.app_secret.expose_secret());
+    request::authorize(&mut request.headers, key);
+    request
+}
+
 /// The endpoint's name for a region of an upload.
 fn endpoint_of(region: &str) -> Result<&'static str, CredentialError> {
     Ok(match region {
@@ -92,7 +112,7 @@ fn endpoint_of(region: &str) -> Result<&'static str, CredentialError> {
         _ => {
             let message =
                 "credential.region must be china, global, russia, india, europe or singapore";
-            return Err(upload::malformed("credential.region", message.to_owned()));
+            return Err(upload::malformed("credential.region", message));
         }
     })
 }
@@ -156,9 +176,7 @@ impl Vendor for Xiaomi {
 
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {
         let material = material(call.certificate);
-        let endpoint = call.certificate.endpoints.get(material.endpoint);
-        let url = format!("{endpoint}/v3/message/regid");
-        let key = format!("key={}", material.app_secret.expose_secret());
+        let uri = send_uri(call.certificate);
         let shared = message::fields(call, &material.package_name);
         let mut pushes = Vec::with_capacity(1);
         let mut start = 0;
@@ -169,8 +187,7 @@ impl Vendor for Xiaomi {
             let tokens = tokens.join(",");
             let fields = shared.iter().map(|(name, value)| (*name, value.as_ref()));
             let fields = fields.chain([("registration_id", tokens.as_str())]);
-            let mut request = request::form(&url, fields);
-            request::authorize(&mut request, &key);
+            let request = signed_form(material, uri.clone(), fields);
             pushes.push(Push { request, targets });
         }
         pushes
@@ -189,7 +206,6 @@ impl Vendor for Xiaomi {
         _now: UnixMs,
     ) -> Option<Request> {
         let material = material(certificate);
-        let endpoint = certificate.endpoints.get(material.endpoint);
         let fields = [
             ("restricted_package_name", material.package_name.as_str()),
             ("registration_id", NOBODY),
@@ -198,10 +214,7 @@ impl Vendor for Xiaomi {
             ("description", "probe"),
             ("payload", "probe"),
         ];
-        let mut request = request::form(&format!("{endpoint}/v3/message/regid"), fields);
-        let key = format!("key={}", material.app_secret.expose_secret());
-        request::authorize(&mut request, &key);
-        Some(request)
+        Some(signed_form(material, send_uri(certificate), fields))
     }
 
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {

@@ -11,10 +11,9 @@ use offpush::model::certificate::{Environment, Options};
 use offpush::model::message::Priority;
 use offpush::model::push_info::OfflinePushInfo;
 use offpush::model::time::UnixMs;
-use offpush::vendor::{
-    AccessToken, Credential, CredentialError, Endpoints, Kind, Notification, SendingCertificate,
-    Upload, Vendor, named,
-};
+use offpush::vendor::profile::Endpoints;
+use offpush::vendor::upload::{Credential, CredentialError, Upload};
+use offpush::vendor::{AccessToken, Kind, Notification, SendingCertificate, Vendor, named};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 

@@ -25,9 +25,10 @@ use x509_parser::prelude::FromDer;
 use crate::model::certificate::Environment;
 use crate::model::time::UnixMs;
 use crate::transport::ClientIdentity;
-use crate::vendor::fields::{error, form, text, unknown_type};
 use crate::vendor::sign::{Es256Key, KeyError, public_key_of};
-use crate::vendor::{Credential, CredentialError, Upload};
+use crate::vendor::upload::{
+    Credential, CredentialError, Upload, error, form, malformed, missing, text, unknown_type,
+};
 
 /// Length of Apple's key ids and team ids, in characters.
 const ID_CHARS: usize = 10;
@@ -88,8 +89,8 @@ pub fn from_file(
     fields: &BTreeMap<String, String>,
 ) -> Result<Value, CredentialError> {
     if file.starts_with(b"-----BEGIN") || file_name.to_ascii_lowercase().ends_with(".p8") {
-        let key = str::from_utf8(file)
-            .map_err(|_| error("credential_malformed", "file", "the .p8 file is not text"))?;
+        let key =
+            str::from_utf8(file).map_err(|_| malformed("file", "the .p8 file is not text"))?;
         let stem = Path::new(file_name).file_stem().and_then(|stem| stem.to_str());
         let key_id = match (form(fields, "key_id"), stem.and_then(|s| s.strip_prefix("AuthKey_"))) {
             (Err(_), Some(named)) => named,
@@ -138,12 +139,12 @@ fn read_p8(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
 fn read_p12(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
     let archive = open(upload.credential)?;
     let identity = Arc::new(identity_of(&archive)?);
-    let malformed = |message| error("credential_malformed", "credential.data", message);
+    let unreadable = |message: &str| malformed("credential.data", message);
     let (_, certificate) = X509Certificate::from_der(&identity.chain[0])
-        .map_err(|_| malformed("the certificate in the .p12 cannot be read"))?;
+        .map_err(|_| unreadable("the certificate in the .p12 cannot be read"))?;
     let facts = Facts::of(&certificate);
     let bundle_id = facts.topic.ok_or_else(|| {
-        malformed("the certificate names no topic (subject UID): it is no Apple push certificate")
+        unreadable("the certificate names no topic (subject UID): it is no Apple push certificate")
     })?;
     let expires_at = unix(certificate.validity().not_after.timestamp());
     if expires_at <= upload.now {
@@ -184,20 +185,20 @@ fn read_p12(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
 
 fn open(credential: &Value) -> Result<Pkcs12Archive, CredentialError> {
     let data = text(credential, "credential", "data")?;
-    let malformed = |message: String| error("credential_malformed", "credential.data", message);
+    let unreadable = |message: String| malformed("credential.data", message);
     let base64: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     if base64.len() > P12_BYTES_MAX / 3 * 4 {
-        return Err(malformed("credential.data is too long for a .p12".to_owned()));
+        return Err(unreadable("credential.data is too long for a .p12".to_owned()));
     }
     let der = STANDARD
         .decode(base64)
-        .map_err(|_| malformed("credential.data must be the .p12 file in base64".to_owned()))?;
+        .map_err(|_| unreadable("credential.data must be the .p12 file in base64".to_owned()))?;
     let password = match credential.get("password") {
         Some(Value::String(password)) if !password.is_empty() => password,
         _ => {
             let message = "credential.password is missing or empty; \
                            export the .p12 again with a password";
-            return Err(error("credential_missing_field", "credential.password", message));
+            return Err(missing("credential.password", message));
         }
     };
     Pkcs12Archive::from_pkcs12(&der, password).map_err(|problem| match problem {
@@ -206,16 +207,16 @@ fn open(credential: &Value) -> Result<Pkcs12Archive, CredentialError> {
             let message = "credential.password does not open the .p12";
             error("wrong_password", "credential.password", message)
         }
-        other => malformed(format!("credential.data is not a .p12 that can be read: {other}")),
+        other => unreadable(format!("credential.data is not a .p12 that can be read: {other}")),
     })
 }
 
 /// The private key with the certificate it belongs to and that certificate's issuers.
 fn identity_of(archive: &Pkcs12Archive) -> Result<ClientIdentity, CredentialError> {
-    let missing = |message| error("credential_malformed", "credential.data", message);
-    let key = archive.keys.first().ok_or_else(|| missing("the .p12 holds no private key"))?;
+    let lacks = |message: &str| malformed("credential.data", message);
+    let key = archive.keys.first().ok_or_else(|| lacks("the .p12 holds no private key"))?;
     if archive.certs.is_empty() {
-        return Err(missing("the .p12 holds no certificate"));
+        return Err(lacks("the .p12 holds no certificate"));
     }
     let public_key = public_key_of(key.key.as_der()).ok_or_else(|| {
         let message = "the private key in the .p12 is neither RSA (2048 bits or more) nor EC P-256";
@@ -312,7 +313,7 @@ fn material(
             || {
                 let message =
                     "the bundle id may hold only letters, digits, dots, hyphens, underscores";
-                error("credential_malformed", field, message)
+                malformed(field, message)
             },
         )
     };
@@ -331,7 +332,7 @@ fn apple_id(credential: &Value, name: &str) -> Result<String, CredentialError> {
     }
     let field = format!("credential.{name}");
     let message = format!("{field} must be {ID_CHARS} letters and digits");
-    Err(error("credential_malformed", &field, message))
+    Err(malformed(&field, message))
 }
 
 fn unix(seconds: i64) -> UnixMs {

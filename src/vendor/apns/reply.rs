@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::model::time::UnixMs;
 use crate::transport::Reply;
-use crate::vendor::status::{clean, retry_after, verdict_by_status, words};
+use crate::vendor::reply::{bare_by_rfc, body_says, for_all, retry_after, says};
 use crate::vendor::{Answer, Target, ThrottleScope, Verdict};
 
 /// What a reason means, before times are filled in.
@@ -159,26 +159,26 @@ pub fn decode(reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer> {
     let answer = match serde_json::from_slice::<Problem>(&reply.body) {
         Ok(problem) => {
             let verdict = verdict(&problem, reply, now);
-            let reason = clean(&problem.reason, targets);
+            let reason = says(&problem.reason, targets);
             let mut answer = Answer::new(verdict, "", &reason);
             answer.code = answer.says.clone();
             answer
         }
         Err(_) => Answer::new(
-            verdict_by_status(reply, now),
+            bare_by_rfc(reply, now, false),
             reply.status.as_str(),
-            &words(&reply.body, targets),
+            &body_says(reply, targets),
         ),
     };
-    vec![answer; targets.len()]
+    for_all(answer, targets)
 }
 
 fn verdict(problem: &Problem, reply: &Reply, now: UnixMs) -> Verdict {
     let Some((_, meaning, _)) = REASONS.iter().find(|(reason, ..)| *reason == problem.reason)
     else {
-        return verdict_by_status(reply, now);
+        return bare_by_rfc(reply, now, false);
     };
-    let retry_after = retry_after(&reply.headers, now);
+    let retry_after = retry_after(reply, now);
     let since = problem.timestamp.map(UnixMs);
     match meaning {
         Refused => Verdict::Refused,

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::vendor::fields::{error, text, unknown_type};
 use crate::vendor::sign::{KeyError, Rs256Key};
-use crate::vendor::{Credential, CredentialError, Upload};
+use crate::vendor::upload::{
+    Credential, CredentialError, Upload, error, malformed, missing, text, unknown_type,
+};
 
 /// Google's token endpoint: what every service-account file names.
 pub const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
@@ -39,11 +40,11 @@ pub fn read(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
     let file = match upload.credential.get("json") {
         Some(file @ Value::Object(_)) => file,
         None | Some(Value::Null) => {
-            return Err(error("credential_missing_field", FILE, "credential.json is missing"));
+            return Err(missing(FILE, "credential.json is missing"));
         }
         Some(_) => {
             let message = "credential.json must be the object in the service-account file";
-            return Err(error("credential_malformed", FILE, message));
+            return Err(malformed(FILE, message));
         }
     };
     let kind = text(file, FILE, "type")?;
@@ -52,12 +53,12 @@ pub fn read(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
             "credential.json.type is {kind:?}; download a service-account key in the Firebase \
              console (google-services.json is for the app, not for servers)"
         );
-        return Err(error("credential_malformed", "credential.json.type", message));
+        return Err(malformed("credential.json.type", message));
     }
     let project_id = text(file, FILE, "project_id")?;
     if !project_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:_".contains(&byte)) {
         let message = "credential.json.project_id is not the id of a project";
-        return Err(error("credential_malformed", "credential.json.project_id", message));
+        return Err(malformed("credential.json.project_id", message));
     }
     let private_key_id = text(file, FILE, "private_key_id")?;
     let client_email = text(file, FILE, "client_email")?;
@@ -119,8 +120,7 @@ pub fn from_file(
     file: &[u8],
     _fields: &BTreeMap<String, String>,
 ) -> Result<Value, CredentialError> {
-    let file: Value = serde_json::from_slice(file).map_err(|_| {
-        error("credential_malformed", "file", "the service-account file is not JSON")
-    })?;
+    let file: Value = serde_json::from_slice(file)
+        .map_err(|_| malformed("file", "the service-account file is not JSON"))?;
     Ok(json!({"type": "service_account", "json": file}))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::model::time::UnixMs;
 use crate::transport::Reply;
-use crate::vendor::status::{clean, retry_after, verdict_by_status, words};
+use crate::vendor::reply::{bare_by_rfc, body_says, for_all, retry_after, says};
 use crate::vendor::{Answer, Target, ThrottleScope, Verdict};
 
 /// How long a project over its quota waits when FCM does not say: quotas refill per minute.
@@ -71,7 +71,7 @@ pub fn decode(reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer> {
         true => read_success(reply),
         false => read_failure(reply, targets, now),
     };
-    vec![answer; targets.len()]
+    for_all(answer, targets)
 }
 
 fn read_success(reply: &Reply) -> Answer {
@@ -90,12 +90,12 @@ fn read_failure(reply: &Reply, targets: &[Target], now: UnixMs) -> Answer {
         Ok(Failed { error }) => {
             let (verdict, code) = judge(&error, reply, now);
             let code = if code.is_empty() { reply.status.as_str() } else { code };
-            Answer::new(verdict, clean(code, targets), &clean(&error.message, targets))
+            Answer::new(verdict, says(code, targets), &says(&error.message, targets))
         }
         Err(_) => Answer::new(
             by_http_status(reply, now),
             reply.status.as_str(),
-            &words(&reply.body, targets),
+            &body_says(reply, targets),
         ),
     }
 }
@@ -116,7 +116,7 @@ fn judge<'a>(error: &'a Status, reply: &Reply, now: UnixMs) -> (Verdict, &'a str
 
 /// By `FcmError.errorCode`, which says most.
 fn by_code(code: &str, error: &Status, reply: &Reply, now: UnixMs) -> Option<Verdict> {
-    let retry_after = retry_after(&reply.headers, now);
+    let retry_after = retry_after(reply, now);
     Some(match code {
         "UNREGISTERED" => Verdict::TokenDead { since: None, suspect: false },
         // A certificate of the wrong project gives this for every token.
@@ -149,7 +149,7 @@ fn by_reason(reason: &str, reply: &Reply, now: UnixMs) -> Option<Verdict> {
 
 /// By `error.status`, the code all Google services share.
 fn by_code_of_status(error: &Status, reply: &Reply, now: UnixMs) -> Option<Verdict> {
-    let retry_after = retry_after(&reply.headers, now);
+    let retry_after = retry_after(reply, now);
     Some(match error.status.as_str() {
         "UNAUTHENTICATED" => Verdict::AuthRejected { renew: true },
         // Without FcmError it is the project or the path that was not found, not the token.
@@ -166,10 +166,9 @@ fn by_code_of_status(error: &Status, reply: &Reply, now: UnixMs) -> Option<Verdi
 /// By the HTTP status alone, where FCM's meaning differs from everybody's.
 fn by_http_status(reply: &Reply, now: UnixMs) -> Verdict {
     match reply.status {
-        StatusCode::UNAUTHORIZED => Verdict::AuthRejected { renew: true },
         StatusCode::NOT_FOUND => Verdict::AuthRejected { renew: false },
         StatusCode::TOO_MANY_REQUESTS => over_quota(reply, now),
-        _ => verdict_by_status(reply, now),
+        _ => bare_by_rfc(reply, now, true),
     }
 }
 
@@ -198,7 +197,7 @@ fn is_about_the_device(error: &Status) -> bool {
 }
 
 fn over_quota(reply: &Reply, now: UnixMs) -> Verdict {
-    let retry_after = retry_after(&reply.headers, now).or(Some(QUOTA_WAIT));
+    let retry_after = retry_after(reply, now).or(Some(QUOTA_WAIT));
     Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate }
 }
 

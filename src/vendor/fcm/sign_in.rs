@@ -5,9 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,7 +12,8 @@ use serde_json::json;
 use crate::model::time::UnixMs;
 use crate::transport::{Reply, Request};
 use crate::vendor::fcm::credential::Material;
-use crate::vendor::status::{clean, verdict_by_status, words};
+use crate::vendor::reply::{bare_by_rfc, body_says, says};
+use crate::vendor::request::{form, uri};
 use crate::vendor::{AccessToken, Answer, Verdict};
 
 /// The one right the relay asks for.
@@ -38,17 +36,8 @@ pub fn request(material: &Material, token_endpoint: &str, now: UnixMs) -> Reques
         "exp": now.secs() + ASSERTION_LIFE_S,
     });
     let assertion = material.key.jwt(&header, &claims);
-    let body = form_urlencoded::Serializer::new(String::new())
-        .append_pair("grant_type", GRANT_TYPE)
-        .append_pair("assertion", &assertion)
-        .finish();
-    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-    Request {
-        method: Method::POST,
-        uri: token_endpoint.parse().unwrap_or_default(),
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, form)]),
-        body: Bytes::from(body),
-    }
+    let fields = [("grant_type", GRANT_TYPE), ("assertion", assertion.as_str())];
+    form(uri(token_endpoint), fields)
 }
 
 #[derive(Deserialize)]
@@ -80,18 +69,16 @@ pub fn read(reply: &Reply, now: UnixMs) -> Result<AccessToken, Answer> {
             )),
         };
     }
-    let verdict = match reply.status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            verdict_by_status(reply, now)
-        }
-        status if status.is_client_error() => Verdict::AuthRejected { renew: false },
-        _ => verdict_by_status(reply, now),
+    let verdict = match bare_by_rfc(reply, now, false) {
+        // Whatever else the endpoint refuses, it refuses the credential.
+        Verdict::Refused => Verdict::AuthRejected { renew: false },
+        verdict => verdict,
     };
     Err(match serde_json::from_slice::<Denied>(&reply.body) {
         Ok(denied) => {
-            Answer::new(verdict, clean(&denied.error, &[]), &clean(&denied.error_description, &[]))
+            Answer::new(verdict, says(&denied.error, &[]), &says(&denied.error_description, &[]))
         }
-        Err(_) => Answer::new(verdict, reply.status.as_str(), &words(&reply.body, &[])),
+        Err(_) => Answer::new(verdict, reply.status.as_str(), &body_says(reply, &[])),
     })
 }
 

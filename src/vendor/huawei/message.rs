@@ -94,7 +94,7 @@ fn shown(
         "body": body,
         "click_action": click_action(options, notification, ext_in_intent),
         "importance": importance.unwrap_or("NORMAL").to_ascii_uppercase(),
-        "notify_id": request::notify_id(notification),
+        "notify_id": notification.notify_id,
         "group": request::conversation(notification, options),
         // The relay rings nobody who looks at the app, so a late push must not show there either.
         "foreground_show": false,

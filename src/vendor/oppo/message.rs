@@ -114,7 +114,7 @@ fn shared<'a>(call: &Call<'a>) -> Shared<'a> {
         off_line: true,
         off_line_ttl: ttl,
         channel_id: request::chosen(&info.oppo_channel_id, &options.channel_id),
-        notify_id: request::notify_id(notification),
+        notify_id: notification.notify_id,
         call_back_url: callback,
         call_back_parameter: callback.map(|_| notification.message_id.as_str()),
         ..click_action(&options.click_action)

@@ -44,7 +44,7 @@ pub fn fields<'a>(call: &Call<'a>, package_name: &'a str) -> Vec<Field<'a>> {
         ("time_to_live", ttl.to_string().into()),
         // Sound, vibration and light, as far as the channel allows them.
         ("notify_type", "-1".into()),
-        ("notify_id", request::notify_id(notification).to_string().into()),
+        ("notify_id", notification.notify_id.to_string().into()),
     ];
     fields.extend(extras(&call.certificate.options, notification, package_name, silent));
     fields

@@ -12,9 +12,11 @@ use offpush::model::message::Priority;
 use offpush::model::push_info::OfflinePushInfo;
 use offpush::model::time::UnixMs;
 use offpush::transport::{Reply, Request};
+use offpush::vendor::profile::Endpoints;
+use offpush::vendor::upload::{Credential, CredentialError, Upload};
 use offpush::vendor::{
-    AccessToken, Answer, Badge, Credential, CredentialError, Endpoints, Kind, Notification,
-    SendingCertificate, Target, ThrottleScope, Upload, Vendor, Verdict, named,
+    AccessToken, Answer, Badge, Kind, Notification, SendingCertificate, Target, ThrottleScope,
+    Vendor, Verdict, named,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};

@@ -7,7 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use offpush::model::certificate::Environment;
 use offpush::model::time::UnixMs;
-use offpush::vendor::{Credential, CredentialError, Endpoints, SignIn, Upload};
+use offpush::vendor::SignIn;
+use offpush::vendor::profile::Endpoints;
+use offpush::vendor::upload::{Credential, CredentialError, Upload};
 use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12Archive, PrivateKeyChain};
 use serde_json::{Value, json};
 

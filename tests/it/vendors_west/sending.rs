@@ -69,7 +69,10 @@ fn fcm_asks_the_configured_endpoint_for_a_token() {
             panic!("no exchange")
         };
         assert_eq!(request.uri, endpoint);
-        assert_eq!(request.headers["content-type"], "application/x-www-form-urlencoded");
+        assert_eq!(
+            request.headers["content-type"],
+            "application/x-www-form-urlencoded;charset=UTF-8"
+        );
         let form: BTreeMap<String, String> =
             form_urlencoded::parse(&request.body).into_owned().collect();
         assert_eq!(form["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
