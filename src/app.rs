@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +26,7 @@ use crate::dedupe::{Dedupe, DedupeSettings};
 use crate::dispatch::{Dispatch, DispatchSettings, Rooms};
 use crate::facts::{Facts, FactsSettings, Withdrawn};
 use crate::ingest::{Ingest, IngestSettings};
+use crate::ledger::Waiting;
 use crate::members::Members;
 use crate::outcome::{Outcome, OutcomeSettings};
 use crate::preferences::receive_options::ReceiveOptions;
@@ -132,7 +133,8 @@ impl App {
             facts_settings(&settings),
         ));
         let ledger = crate::ledger::read(&store, None).await.context("read the ledger")?;
-        let waiting = Arc::new(AtomicI64::new(ledger.in_flight));
+        let waiting = Arc::new(Waiting::default());
+        waiting.follow(&ledger);
         let dedupe = Arc::new(Dedupe::new(dedupe_settings(&settings)));
         let (hand_over, take_over) = crate::queue::handover::way(HAND_OVER_MAX);
         let ingest = Arc::new(Ingest::new(
@@ -309,6 +311,7 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
     IngestSettings {
         lease: seconds(settings.queue.lease_s),
         waiting_max: i64::try_from(settings.queue.rows_max).unwrap_or(i64::MAX),
+        bytes_max: i64::try_from(settings.queue.bytes_max).unwrap_or(i64::MAX),
         reserve_percent: RESERVE_PERCENT,
         include_text: settings.trace.include_text,
     }

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::dedupe::{Dedupe, DedupeRule, Identity, Seen, partition_of};
 use crate::digest;
 use crate::facts::{self, Facts};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Waiting};
 use crate::message_names;
 use crate::model::app::App;
 use crate::model::id::{DeviceId, MessageId, Partition, UserId};
@@ -47,7 +47,9 @@ pub struct IngestSettings {
     pub lease: Duration,
     /// Deliveries that may wait in the queue; beyond, new messages are refused.
     pub waiting_max: i64,
-    /// The last part of `waiting_max`, in percent, that only messages of high priority may use.
+    /// Bytes that queued parcels may take; beyond, new messages are refused.
+    pub bytes_max: i64,
+    /// The last part of both limits, in percent, that only messages of high priority may use.
     pub reserve_percent: u8,
     /// Whether traces keep title and text.
     pub include_text: bool,
@@ -92,7 +94,7 @@ pub struct Ingest {
     decider: Decider,
     repeats: Repeats,
     hand_over: HandOver,
-    waiting: Arc<std::sync::atomic::AtomicI64>,
+    waiting: Arc<Waiting>,
     settings: IngestSettings,
 }
 
@@ -113,17 +115,18 @@ struct Ready {
     batch: Batch,
     born: Option<Born>,
     in_flight: i64,
+    queued_bytes: i64,
 }
 
 impl Ingest {
-    /// Builds the stage. Parcels go to `hand_over`; `waiting` counts deliveries in flight.
+    /// Builds the stage. Parcels go to `hand_over`; `waiting` counts what waits.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Clock,
         dedupe: Arc<Dedupe>,
         facts: Arc<Facts>,
         hand_over: HandOver,
-        waiting: Arc<std::sync::atomic::AtomicI64>,
+        waiting: Arc<Waiting>,
         settings: IngestSettings,
     ) -> Self {
         Ingest {
@@ -233,12 +236,12 @@ impl Ingest {
     /// Refuses the request whole when the queue has no room for it.
     fn make_room(&self, drafts: &[(usize, Draft)]) -> Result<(), IngestError> {
         use crate::model::message::Priority;
-        let waiting = self.waiting.load(std::sync::atomic::Ordering::Relaxed);
-        let reserve =
-            self.settings.waiting_max / 100 * i64::from(self.settings.reserve_percent.min(100));
         let all_high = drafts.iter().all(|(_, draft)| draft.message.priority == Priority::High);
-        let limit = self.settings.waiting_max - if all_high { 0 } else { reserve };
-        if !drafts.is_empty() && waiting >= limit { Err(IngestError::Full) } else { Ok(()) }
+        let reserved = if all_high { 0 } else { i64::from(self.settings.reserve_percent.min(100)) };
+        let full = |waiting: i64, limit: i64| waiting >= limit - limit / 100 * reserved;
+        let full = full(self.waiting.deliveries(), self.settings.waiting_max)
+            || full(self.waiting.bytes(), self.settings.bytes_max);
+        if !drafts.is_empty() && full { Err(IngestError::Full) } else { Ok(()) }
     }
 
     /// Decides one message and builds its batch, on what `seen` says others received already.
@@ -273,15 +276,17 @@ impl Ingest {
                 None => entry.accept_in_flight(),
             }
         }
-        entry.write(app.app, &mut batch);
         let (opening, held) = self.enqueue(app, &draft, decided, now, &mut batch);
+        let queued_bytes = queue::bytes_in(&batch);
+        entry.queue_grew(queued_bytes);
+        entry.write(app.app, &mut batch);
         trace::open(draft.message_id, &opening, &mut batch);
         message_names::note(app.app, &draft.message, draft.message_id, &mut batch);
         let in_flight =
             opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
         let born = (!held.is_empty())
             .then(|| Born { birth: self.hand_over.announce(draft.message_id), parcels: held });
-        Ok(Ready { draft, batch, born, in_flight })
+        Ok(Ready { draft, batch, born, in_flight, queued_bytes })
     }
 
     /// Adds the parcels: leased to this process when it can take them, else due at once.
@@ -354,7 +359,7 @@ impl Ingest {
     fn accepted(&self, ready: Ready, born: &mut Vec<Born>) -> Taken {
         let Draft { message, message_id, identity, .. } = ready.draft;
         self.dedupe.remember(identity, &message.receivers, message_id);
-        self.waiting.fetch_add(ready.in_flight, std::sync::atomic::Ordering::Relaxed);
+        self.waiting.grew(ready.in_flight, ready.queued_bytes);
         born.extend(ready.born);
         let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
         let took = self.clock.now().since(message_id.accepted_at());
@@ -411,7 +416,8 @@ impl Ingest {
     /// So many deliveries that had ended are in flight again.
     pub fn requeued(&self, deliveries: usize) {
         let count = i64::try_from(deliveries).unwrap_or(i64::MAX);
-        self.waiting.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+        // Their bytes follow with the next reading of the ledger.
+        self.waiting.grew(count, 0);
     }
 
     /// Decides a message without taking it: no row is written, nothing is counted.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::store::{Batch, Key, Scope, Store, StoreError};
 const ACCEPTED: u16 = 0;
 const IN_FLIGHT: u16 = 1;
 const DUPLICATES: u16 = 2;
+const QUEUED_BYTES: u16 = 3;
 /// Terminals other than suppressed, from here on.
 const TERMINALS: u16 = 16;
 /// Suppressed, one slot per reason, from here on.
@@ -41,6 +43,7 @@ pub struct Entry {
     accepted: i64,
     in_flight: i64,
     duplicates: i64,
+    queued_bytes: i64,
     ended: Vec<(u16, i64)>,
 }
 
@@ -75,6 +78,11 @@ impl Entry {
         self.duplicates += 1;
     }
 
+    /// The queue's rows take so many bytes more, or fewer.
+    pub fn queue_grew(&mut self, bytes: i64) {
+        self.queued_bytes += bytes;
+    }
+
     fn add(&mut self, terminal: Terminal) {
         let slot = slot_of(terminal);
         match self.ended.iter_mut().find(|(known, _)| *known == slot) {
@@ -85,8 +93,12 @@ impl Entry {
 
     /// Adds the entry to a batch.
     pub fn write(&self, app: AppId, batch: &mut Batch) {
-        let fixed =
-            [(ACCEPTED, self.accepted), (IN_FLIGHT, self.in_flight), (DUPLICATES, self.duplicates)];
+        let fixed = [
+            (ACCEPTED, self.accepted),
+            (IN_FLIGHT, self.in_flight),
+            (DUPLICATES, self.duplicates),
+            (QUEUED_BYTES, self.queued_bytes),
+        ];
         for (slot, count) in fixed.into_iter().chain(self.ended.iter().copied()) {
             if count != 0 {
                 batch.add.push((key(app, slot), count));
@@ -109,6 +121,37 @@ fn key(app: AppId, slot: u16) -> Key {
     KeyBuilder::new(Class::Ledger).u64(app.0).u16(slot).finish()
 }
 
+/// What waits in the queue, as the stages count it between two readings of the ledger.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    deliveries: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl Waiting {
+    /// Takes over what the ledger says.
+    pub fn follow(&self, ledger: &Ledger) {
+        self.deliveries.store(ledger.in_flight, Ordering::Relaxed);
+        self.bytes.store(ledger.queued_bytes, Ordering::Relaxed);
+    }
+
+    /// So many deliveries and bytes more, or fewer.
+    pub fn grew(&self, deliveries: i64, bytes: i64) {
+        self.deliveries.fetch_add(deliveries, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Deliveries in flight.
+    pub fn deliveries(&self) -> i64 {
+        self.deliveries.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of queued parcels.
+    pub fn bytes(&self) -> i64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// The ledger of one app, or of all together, as `GET /v1/ledger` answers it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
@@ -122,6 +165,8 @@ pub struct Ledger {
     pub balanced: bool,
     /// Messages that were repeats; they are not accepted and so not part of the balance.
     pub duplicates: i64,
+    /// Bytes that the queue's rows take.
+    pub queued_bytes: i64,
 }
 
 /// The ended part of a [`Ledger`]; zero counts are left out of the answer.
@@ -173,6 +218,7 @@ impl Ledger {
             ACCEPTED => self.accepted += count,
             IN_FLIGHT => self.in_flight += count,
             DUPLICATES => self.duplicates += count,
+            QUEUED_BYTES => self.queued_bytes += count,
             SUPPRESSED.. => {
                 if let Some(reason) = Reason::ALL.get(usize::from(slot - SUPPRESSED)) {
                     *self.terminals.suppressed.entry(reason.as_str()).or_default() += count;

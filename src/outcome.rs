@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::credentials::Certificate;
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Waiting};
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
@@ -116,17 +115,17 @@ pub struct Outcome {
     store: Arc<dyn Store>,
     registry: Registry,
     clock: Clock,
-    waiting: Arc<AtomicI64>,
+    waiting: Arc<Waiting>,
     results: Results,
     settings: OutcomeSettings,
 }
 
 impl Outcome {
-    /// Builds the stage; `waiting` counts deliveries in flight.
+    /// Builds the stage; `waiting` counts what waits.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Clock,
-        waiting: Arc<AtomicI64>,
+        waiting: Arc<Waiting>,
         results: Results,
         settings: OutcomeSettings,
     ) -> Self {
@@ -164,7 +163,7 @@ impl Outcome {
             self.results.added(held.parcel.app, drawn.events);
         }
         committed?;
-        self.waiting.fetch_sub(drawn.ended, Ordering::Relaxed);
+        self.waiting.grew(-drawn.ended, drawn.queued_bytes);
         self.report(certificate, held, said, &drawn);
         if believe_dead {
             self.retire_dead(certificate, held, said, now).await;
@@ -236,6 +235,8 @@ impl Outcome {
         for (delivery, last) in dead {
             dead_letters::add(&held.parcel, delivery, last, now, &mut drawn.batch);
         }
+        drawn.queued_bytes = queue::bytes_in(&drawn.batch) - held.row.len() as i64;
+        entry.queue_grew(drawn.queued_bytes);
         entry.write(held.parcel.app, &mut drawn.batch);
         drawn
     }
@@ -311,6 +312,7 @@ struct Drawn {
     batch: Batch,
     effect: Effect,
     ended: i64,
+    queued_bytes: i64,
     events: i64,
     terminals: Vec<Terminal>,
 }

@@ -99,6 +99,12 @@ pub struct Held {
     pub leased_until: UnixMs,
 }
 
+/// Bytes of the parcels that a batch writes.
+pub fn bytes_in(batch: &Batch) -> i64 {
+    let parcels = batch.put.iter().filter(|(key, _)| key.first() == Some(&(Class::Parcel as u8)));
+    parcels.map(|(_, row)| row.len() as i64).sum()
+}
+
 /// What names a parcel, wherever its row is at the moment.
 pub type ParcelId = (MessageId, u16);
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +10,7 @@ use tokio::sync::watch;
 use crate::api::Api;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
+use crate::ledger::Waiting;
 use crate::message_names;
 use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
@@ -39,7 +39,7 @@ const BREATH: Duration = Duration::from_millis(20);
 pub fn start(
     api: Arc<Api>,
     dedupe: Arc<Dedupe>,
-    waiting: Arc<AtomicI64>,
+    waiting: Arc<Waiting>,
     settings: &Settings,
     stopping: watch::Receiver<bool>,
 ) {
@@ -49,7 +49,7 @@ pub fn start(
     tokio::spawn(forget(api, dedupe, keep, bytes_max, stopping));
 }
 
-async fn measure(api: Arc<Api>, waiting: Arc<AtomicI64>, mut stopping: watch::Receiver<bool>) {
+async fn measure(api: Arc<Api>, waiting: Arc<Waiting>, mut stopping: watch::Receiver<bool>) {
     loop {
         api.metrics.upkeep();
         let lanes = api.dispatch.lanes();
@@ -57,7 +57,7 @@ async fn measure(api: Arc<Api>, waiting: Arc<AtomicI64>, mut stopping: watch::Re
         events::lanes_measured(count("running"), count("paused"), count("breaker_open"));
         // The ledger knows better than a count in memory, which a lost answer leaves wrong.
         if let Ok(ledger) = crate::ledger::read(&api.store, None).await {
-            waiting.store(ledger.in_flight, Ordering::Relaxed);
+            waiting.follow(&ledger);
             events::ledger_balanced(ledger.balanced);
         }
         let mut at_vendors: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -67,8 +67,8 @@ async fn measure(api: Arc<Api>, waiting: Arc<AtomicI64>, mut stopping: watch::Re
         for (vendor, in_flight) in at_vendors {
             events::pushes_in_flight(vendor, in_flight);
         }
-        let waiting = u64::try_from(waiting.load(Ordering::Relaxed)).unwrap_or(0);
-        events::queue_measured(waiting, api.store.disk_bytes());
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        events::queue_measured(count(waiting.deliveries()), count(waiting.bytes()));
         tokio::select! {
             () = tokio::time::sleep(MEASURE_EVERY) => {}
             _ = stopping.wait_for(|stop| *stop) => return,

@@ -172,8 +172,10 @@ pub async fn replay(
     };
     let mut entry = Entry::default();
     entry.revive();
-    entry.write(parcel.app, &mut batch);
+    let app = parcel.app;
     queue::put(parcel, Arc::new(message), now, &mut batch);
+    entry.queue_grew(queue::bytes_in(&batch));
+    entry.write(app, &mut batch);
     match store.commit(letter.parcel.message_id.partition(), batch).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict) => Ok(false),

@@ -301,6 +301,7 @@ impl Relay {
             let ledger = self.admin.get("/v1/ledger").await;
             assert_eq!(ledger["balanced"], true, "{ledger}");
             if ledger["in_flight"] == 0 {
+                assert_eq!(ledger["queued_bytes"], 0, "an empty queue takes no bytes: {ledger}");
                 return ledger;
             }
             breathe().await;

@@ -54,6 +54,32 @@ async fn a_full_queue_refuses_whole_requests_and_keeps_a_reserve_for_high_priori
 }
 
 #[tokio::test]
+async fn a_queue_full_of_bytes_refuses_too_and_takes_again_when_it_has_drained() {
+    let stage = Stage::new(|settings| settings.queue.bytes_max = 20_000).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "fcm").await;
+    relay.device("joon", "fcm", cert_id, 1).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    let long = "x".repeat(4_000);
+    let mut taken = 0;
+    loop {
+        let answer = post(&relay, &text("mina", "joon", taken, &long)).await;
+        if answer.status != 202 {
+            refused(&answer, "queue_full");
+            break;
+        }
+        taken += 1;
+        assert!(taken < 10, "twenty thousand bytes hold no ten texts of four thousand");
+    }
+    assert!(taken > 2);
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/resume"), &json!({})).await;
+    stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(post(&relay, &text("mina", "joon", 99, "short")).await.status, 202);
+    let ledger = stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(ledger["queued_bytes"], 0);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_messages_and_is_over_when_there_is_room_again() {
     let stage = Stage::new(|_| {}).await;
     let mut first = stage.first().await;
