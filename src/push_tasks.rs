@@ -241,8 +241,9 @@ impl PushTasks {
         }
         let after = task.after.as_ref().map_or("", UserId::as_str);
         let page = digest128(&[task.task_id.as_bytes(), after.as_bytes()]);
+        let message = named_after(task);
         let messages: Vec<Vec<u8>> =
-            receivers.chunks(RECEIVERS_MAX).map(|users| addressed(&task.message, users)).collect();
+            receivers.chunks(RECEIVERS_MAX).map(|users| addressed(&message, users)).collect();
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
         let rule = DedupeRule::AllMembers { page };
         for taken in self.ingest.take_as(&app, &messages, rule).await? {
@@ -301,4 +302,12 @@ impl PushTasks {
 fn row_of(task: &Task) -> Batch {
     let row = postcard::to_allocvec(task).expect("a task is plain data");
     Batch { put: vec![(key_of(task.app, &task.task_id), Bytes::from(row))], ..Batch::default() }
+}
+
+/// The task's message with its `TaskId`, by which push results know it.
+fn named_after(task: &Task) -> Vec<u8> {
+    let rest = task.message.strip_prefix(b"{").unwrap_or(&task.message);
+    let mut json = format!("{{\"TaskId\":\"{}\",", task.task_id).into_bytes();
+    json.extend_from_slice(rest);
+    json
 }

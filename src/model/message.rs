@@ -21,6 +21,9 @@ pub const RECEIVERS_MAX: usize = 1_000;
 pub const BODY_BYTES_MAX: usize = 12 * 1_024;
 /// Longest and default life time of a message, in seconds: seven days.
 pub const LIFE_TIME_S_MAX: u32 = 604_800;
+/// The `TaskId` of a push to named users: its task is called after the message itself,
+/// `batch_<message_id>`, and that id is not known before the message is taken.
+pub const NAMED_TASK: &str = "batch";
 /// Most mentions one message may carry (Tencent error 10053).
 pub const MENTIONS_MAX: usize = 30;
 

@@ -4,10 +4,12 @@
 //! `EventId`, `MessageId`, `DeviceId` and `CertId` are additions of this relay. Tokens appear as
 //! their short hash, message text not at all.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::model::id::{CertId, DeviceId, GroupId, MessageId, UserId};
-use crate::model::message::Message;
+use crate::model::message::{Message, NAMED_TASK};
 use crate::model::time::UnixMs;
 use crate::trace::Opening;
 
@@ -225,7 +227,10 @@ impl<'a> PushResult<'a> {
         if let Some(task) = about.task {
             return Wire {
                 event_type: Some(1),
-                task_id: Some(task),
+                task_id: Some(match task {
+                    NAMED_TASK => format!("{NAMED_TASK}_{}", self.message_id).into(),
+                    own => own.into(),
+                }),
                 task_time: Some(about.time_s),
                 ..common
             };
@@ -271,7 +276,7 @@ struct Wire<'a> {
     #[serde(rename = "PushID", skip_serializing_if = "Option::is_none")]
     push_id: Option<MessageId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    task_id: Option<&'a str>,
+    task_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_time: Option<u64>,
     push_platform: u8,
@@ -384,6 +389,8 @@ mod tests {
         assert_eq!(command, Command::AllMemberPush);
         assert_eq!((&event["TaskId"], &event["TaskTime"]), (&json!("t1"), &json!(4)));
         assert_eq!((event.get("From_Account"), event.get("MsgSeq")), (None, None));
+        let (_, event) = push(&message(&json!({ "TaskId": NAMED_TASK })));
+        assert_eq!(event["TaskId"], json!(format!("batch_{}", MessageId(7))));
     }
 
     #[test]

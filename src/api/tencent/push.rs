@@ -19,7 +19,7 @@ use crate::api::tencent::fields::{Fields, MessageJson, users};
 use crate::api::tencent::send::{RECEIVER_CODES, sender, take, unknown};
 use crate::dedupe::DedupeRule;
 use crate::model::addressed::addressed;
-use crate::model::message::{LIFE_TIME_S_MAX, Message};
+use crate::model::message::{LIFE_TIME_S_MAX, Message, NAMED_TASK};
 use crate::push_tasks::{Task, TaskError};
 
 /// Most receivers of one push to named users.
@@ -71,12 +71,13 @@ pub async fn named(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answe
         .value("From_Account", &json!(from))
         .value("MsgRandom", &json!(random))
         .value("OfflinePushInfo", &push_info(given)?)
+        .value("TaskId", &json!(NAMED_TASK))
         .finish();
     let sent = take(api, &caller.app, &message, &receivers, DedupeRule::NamedPush)
         .await
         .map_err(|fail| fail.renumbered(&[(90_002, BAD_PUSH_INFO)]))?;
     let first = sent.of.or(sent.message_ids.first().copied());
-    let task_id = first.map(|id| format!("batch_{id}")).unwrap_or_default();
+    let task_id = first.map(|id| format!("{NAMED_TASK}_{id}")).unwrap_or_default();
     let unknown = unknown(api, caller.app.app, &receivers).await?;
     Ok(fields(json!({
         "TaskId": task_id, "ErrorList": unknown, "MessageIds": sent.ids() })))

@@ -1,9 +1,10 @@
 //! Pure pushes: to named users and to all members.
 
 use offpush::config::sections::Engine;
+use offpush::model::id::AppId;
 use serde_json::{Value, json};
 
-use crate::harness::{Relay, until};
+use crate::harness::{APP, Relay, until};
 use crate::tencent::{Door, push, with};
 
 const NAMED: &str = "timpush/batch";
@@ -23,6 +24,18 @@ async fn a_named_push_rings_and_names_whom_the_relay_does_not_know() {
     assert_eq!(answer["ErrorList"], json!([{ "To_Account": "ghost", "ErrorCode": 70_107 }]));
     door.settled(&answer).await;
     assert_eq!(door.shown("sale"), [token]);
+    // Push results call the task after the message.
+    let message_id = answer["MessageIds"][0].as_str().expect("an id");
+    assert_eq!(answer["TaskId"], json!(format!("batch_{message_id}")));
+    assert_eq!(task_of(&door, message_id).await.as_deref(), Some("batch"));
+}
+
+/// The task that push results will name for a message.
+async fn task_of(door: &Door, message_id: &str) -> Option<String> {
+    let api = &door.relay.app.as_ref().expect("running").api;
+    let message_id = message_id.parse().expect("a message id");
+    let trace = offpush::explain::search::one(&api.store, AppId(APP), message_id).await;
+    trace.expect("readable").expect("a trace").opening.task_id
 }
 
 #[tokio::test]
@@ -104,6 +117,9 @@ async fn a_push_to_all_reaches_every_user_with_a_device_and_tells_its_progress()
     assert_eq!((&task["users"], &task["receivers"]), (&json!(4), &json!(3)), "{task}");
     door.relay.ledger().await;
     assert_eq!(door.shown("to everybody"), expected);
+    let found = door.relay.admin.get(&door.relay.path("/explain?user=a")).await;
+    let message_id = found["messages"][0]["message_id"].as_str().expect("an id");
+    assert_eq!(task_of(&door, message_id).await.as_deref(), answer["TaskId"].as_str());
     let again = door.ok(ALL, &to_all(5, "to everybody")).await;
     assert_eq!(again["TaskId"], answer["TaskId"]);
     assert_eq!(door.relay.ledger().await["accepted"], 3);
