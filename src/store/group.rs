@@ -70,14 +70,13 @@ impl Group {
     }
 
     /// The rows that change, with their final values.
-    pub fn changes(&self) -> impl Iterator<Item = (&Key, &Known)> {
+    pub fn changes(&self) -> impl Iterator<Item = (&Key, &Known)> + Clone {
         self.rows.iter().filter(|(_, slot)| slot.written).map(|(key, slot)| (key, &slot.value))
     }
 
-    /// Takes the rows that change out of the group, which is empty then.
-    pub fn drain(&mut self) -> impl Iterator<Item = (Key, Known)> {
-        let rows = self.rows.drain().filter(|(_, slot)| slot.written);
-        rows.map(|(key, slot)| (key, slot.value))
+    /// Empties it, for the next group.
+    pub fn clear(&mut self) {
+        self.rows.clear();
     }
 
     fn write(&mut self, key: Key, value: Known) {
@@ -129,8 +128,9 @@ mod tests {
         Batch { add: vec![(key.into(), change)], ..Batch::default() }
     }
 
-    fn drained(group: &mut Group) -> Vec<(Key, Known)> {
-        let mut rows: Vec<_> = group.drain().collect();
+    fn changed(group: &Group) -> Vec<(Key, Known)> {
+        let rows = group.changes().map(|(key, value)| (key.clone(), value.clone()));
+        let mut rows: Vec<_> = rows.collect();
         rows.sort();
         rows
     }
@@ -145,7 +145,8 @@ mod tests {
         let mut second = put("a", "2");
         second.expect.push(("a".into(), Expect::Equals("1".into())));
         assert!(group.take(second, nothing).is_ok());
-        assert_eq!(drained(&mut group), [("a".into(), Some("2".into()))]);
+        assert_eq!(changed(&group), [("a".into(), Some("2".into()))]);
+        group.clear();
         assert!(group.is_empty());
     }
 
@@ -156,7 +157,7 @@ mod tests {
         for _ in 0..10 {
             assert!(group.take(add("n", 2), stored).is_ok());
         }
-        assert_eq!(drained(&mut group), [("n".into(), Some(encode_counter(25)))]);
+        assert_eq!(changed(&group), [("n".into(), Some(encode_counter(25)))]);
     }
 
     #[test]
@@ -175,6 +176,6 @@ mod tests {
         assert!(group.take(put("a", "1"), nothing).is_ok());
         let delete = Batch { delete: vec!["a".into()], ..Batch::default() };
         assert!(group.take(delete, nothing).is_ok());
-        assert_eq!(drained(&mut group), [("a".into(), None)]);
+        assert_eq!(changed(&group), [("a".into(), None)]);
     }
 }

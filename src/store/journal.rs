@@ -16,11 +16,12 @@
 //! so a crash can spoil the last record of the last file only, and nobody was told that it is
 //! there. Anything else that cannot be read is damage.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::store::Key;
 use crate::store::directory::{OpenError, sync_directory};
@@ -38,6 +39,12 @@ const RECORD_HEADER: usize = 12;
 /// The value length of a deleted row.
 const DELETED: u32 = u32::MAX;
 
+/// Bytes of one buffer that records are built in.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Most buffers kept to be used again.
+const BUFFERS_MAX: usize = 128;
+
 /// The file that is being written.
 pub struct Journal {
     dir: PathBuf,
@@ -47,7 +54,7 @@ pub struct Journal {
     good: u64,
     /// Something beyond `good` may have been written.
     spoiled: bool,
-    record: Vec<u8>,
+    buffers: Buffers,
     #[cfg(test)]
     pub(crate) fails: Option<io::ErrorKind>,
 }
@@ -73,7 +80,7 @@ impl Journal {
             file,
             good: FILE_HEADER as u64,
             spoiled: false,
-            record: Vec::new(),
+            buffers: Buffers::default(),
             #[cfg(test)]
             fails: None,
         })
@@ -90,20 +97,20 @@ impl Journal {
     /// The file system's. Nothing counts as written then: [`Journal::mend`] before the next one.
     pub fn append<'a>(
         &mut self,
-        rows: impl Iterator<Item = (&'a Key, &'a Known)>,
-    ) -> io::Result<()> {
-        encode(rows, &mut self.record)?;
+        rows: impl Iterator<Item = (&'a Key, &'a Known)> + Clone,
+    ) -> io::Result<Rows> {
+        let record = self.buffers.encode(rows)?;
         self.spoiled = true;
         #[cfg(test)]
         if let Some(kind) = self.fails.take() {
-            self.file.write_all(&self.record[..self.record.len() / 2])?;
+            self.file.write_all(&record[..record.len() / 2])?;
             return Err(kind.into());
         }
-        self.file.write_all(&self.record)?;
+        self.file.write_all(&record)?;
         self.file.sync_data()?;
-        self.good += self.record.len() as u64;
+        self.good += record.len() as u64;
         self.spoiled = false;
-        Ok(())
+        Ok(Rows(record.slice(RECORD_HEADER..)))
     }
 
     /// Cuts off what a failed [`Journal::append`] may have left behind.
@@ -133,13 +140,13 @@ impl Journal {
     /// # Errors
     /// The file system's; then the old file goes on.
     pub fn rotate(&mut self) -> io::Result<()> {
-        let record = std::mem::take(&mut self.record);
+        let buffers = std::mem::take(&mut self.buffers);
         let next = Journal::begin(&self.dir, self.number + 1);
         if next.is_err() {
             // A half-made file would stand in the way of the next try.
             let _ = fs::remove_file(path_of(&self.dir, self.number + 1));
         }
-        *self = Journal { record, ..next? };
+        *self = Journal { buffers, ..next? };
         Ok(())
     }
 }
@@ -197,7 +204,11 @@ fn replay_file(
     while !rest.is_empty() {
         match next_record(&mut rest) {
             Record::Whole(rows) => {
-                decode(rows, changes).ok_or_else(|| damaged("a row that cannot be read"))?;
+                let mut rows = Rows(rows);
+                changes.extend(rows.by_ref());
+                if rows.bytes() > 0 {
+                    return Err(damaged("a row that cannot be read"));
+                }
             }
             Record::Torn if is_last => return Ok(()),
             Record::Torn => return Err(damaged("a record cut short")),
@@ -242,48 +253,86 @@ fn next_record(rest: &mut Bytes) -> Record {
     }
 }
 
-fn encode<'a>(
-    rows: impl Iterator<Item = (&'a Key, &'a Known)>,
-    record: &mut Vec<u8>,
-) -> io::Result<()> {
-    let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
-    record.clear();
-    record.put_bytes(0, RECORD_HEADER);
-    for (key, value) in rows {
-        record.put_u32_le(u32::try_from(key.len()).map_err(too_large)?);
-        match value {
-            Some(value) => record.put_u32_le(u32::try_from(value.len()).map_err(too_large)?),
-            None => record.put_u32_le(DELETED),
-        }
-        record.put_slice(key);
-        record.put_slice(value.as_deref().unwrap_or_default());
-    }
-    let length = u32::try_from(record.len() - RECORD_HEADER).map_err(too_large)?.to_le_bytes();
-    let rows_check = crc32fast::hash(&record[RECORD_HEADER..]);
-    record[..4].copy_from_slice(&length);
-    record[4..8].copy_from_slice(&crc32fast::hash(&length).to_le_bytes());
-    record[8..12].copy_from_slice(&rows_check.to_le_bytes());
-    Ok(())
+/// The memory records are built in. The rows of a generation are slices of it, so that a row costs
+/// no allocation of its own; when a generation is forgotten its buffers are used again.
+#[derive(Default)]
+struct Buffers {
+    current: BytesMut,
+    used: VecDeque<BytesMut>,
 }
 
-/// Reads the rows of a record; `None` when they are none.
-fn decode(mut rows: Bytes, changes: &mut Changes) -> Option<()> {
-    while !rows.is_empty() {
-        if rows.len() < 8 {
-            return None;
+impl Buffers {
+    fn encode<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a Key, &'a Known)> + Clone,
+    ) -> io::Result<Bytes> {
+        let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
+        let size =
+            |(key, value): (&Key, &Known)| 8 + key.len() + value.as_ref().map_or(0, Bytes::len);
+        let length: usize = rows.clone().map(size).sum();
+        let length_bytes = u32::try_from(length).map_err(|_| too_large())?.to_le_bytes();
+        let record = self.room_for(RECORD_HEADER + length);
+        record.put_bytes(0, RECORD_HEADER);
+        for (key, value) in rows {
+            // Neither is longer than the record.
+            record.put_u32_le(key.len() as u32);
+            record.put_u32_le(value.as_ref().map_or(DELETED, |value| value.len() as u32));
+            record.put_slice(key);
+            record.put_slice(value.as_deref().unwrap_or_default());
         }
-        let key_length = rows.get_u32_le() as usize;
-        let value_length = rows.get_u32_le();
-        let value_bytes = if value_length == DELETED { 0 } else { value_length as usize };
-        if rows.len() < key_length.checked_add(value_bytes)? {
-            return None;
-        }
-        // Copied: a slice would keep the whole file in memory.
-        let key = Bytes::copy_from_slice(&rows.split_to(key_length));
-        let value = Bytes::copy_from_slice(&rows.split_to(value_bytes));
-        changes.insert(key, (value_length != DELETED).then_some(value));
+        let rows_check = crc32fast::hash(&record[RECORD_HEADER..]);
+        record[..4].copy_from_slice(&length_bytes);
+        record[4..8].copy_from_slice(&crc32fast::hash(&length_bytes).to_le_bytes());
+        record[8..12].copy_from_slice(&rows_check.to_le_bytes());
+        Ok(record.split().freeze())
     }
-    Some(())
+
+    /// An empty buffer with room for so many bytes.
+    fn room_for(&mut self, bytes: usize) -> &mut BytesMut {
+        if self.current.capacity() < bytes {
+            let wanted = bytes.max(BUFFER_BYTES);
+            let mut oldest = self.used.pop_front();
+            let is_free = oldest.as_mut().is_some_and(|oldest| oldest.try_reclaim(wanted));
+            let free = oldest.take_if(|_| is_free);
+            self.used.extend(oldest.filter(|_| self.used.len() < BUFFERS_MAX));
+            let next = free.unwrap_or_else(|| BytesMut::with_capacity(wanted));
+            let full = std::mem::replace(&mut self.current, next);
+            self.used.push_back(full);
+        }
+        &mut self.current
+    }
+}
+
+/// The rows of a record, as slices of it. Ends early when they cannot be read.
+pub struct Rows(Bytes);
+
+impl Rows {
+    /// Bytes that are left.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Iterator for Rows {
+    type Item = (Key, Known);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &mut self.0;
+        if rest.len() < 8 {
+            return None;
+        }
+        let mut lengths = rest.slice(..8);
+        let key_length = lengths.get_u32_le() as usize;
+        let value_length = lengths.get_u32_le();
+        let value_bytes = if value_length == DELETED { 0 } else { value_length as usize };
+        if rest.len() - 8 < key_length.checked_add(value_bytes)? {
+            return None;
+        }
+        rest.advance(8);
+        let key = rest.split_to(key_length);
+        let value = rest.split_to(value_bytes);
+        Some((key, (value_length != DELETED).then_some(value)))
+    }
 }
 
 fn path_of(dir: &Path, number: u64) -> PathBuf {

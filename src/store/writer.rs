@@ -11,7 +11,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +33,10 @@ const GROUP_ROWS: usize = 4096;
 
 /// A group takes no further submission once it writes this many bytes.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// Syncs begin at least so far apart. A sync costs about as much however many commits share it, so
+/// whoever commits in a burst waits a little for company.
+const SYNC_EVERY: Duration = Duration::from_millis(2);
 
 /// Recent rows are brought into the engine when they take about so many bytes of memory.
 const GENERATION_BYTES: usize = 32 << 20;
@@ -71,7 +75,14 @@ impl Writer {
         checkpoints: Checkpoints,
     ) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING_SUBMISSIONS);
-        let thread = WriterThread { engine, recent, journal, checkpoints, group: Group::default() };
+        let thread = WriterThread {
+            engine,
+            recent,
+            journal,
+            checkpoints,
+            group: Group::default(),
+            next_sync: now(),
+        };
         std::thread::Builder::new()
             .name("offpush-store".into())
             .spawn(move || thread.run(waiting))?;
@@ -111,18 +122,25 @@ impl Writer {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the thread has no runtime whose clock it asks")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 struct WriterThread<E> {
     engine: Arc<E>,
     recent: Arc<Recent>,
     journal: Journal,
     checkpoints: Checkpoints,
     group: Group,
+    next_sync: Instant,
 }
 
 impl<E: Engine> WriterThread<E> {
     fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut closing = Vec::new();
         while let Some(first) = orders.blocking_recv() {
+            self.pace();
             let group = gather(first, &mut orders, &mut closing);
             if !closing.is_empty() {
                 // Nothing new comes in; what waits already is still served.
@@ -134,6 +152,17 @@ impl<E: Engine> WriterThread<E> {
         for done in closing {
             let _ = done.send(());
         }
+    }
+
+    /// Waits until the next sync may begin.
+    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
+    fn pace(&mut self) {
+        let now = now();
+        let wait = self.next_sync.saturating_duration_since(now);
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+        self.next_sync = now + wait + SYNC_EVERY;
     }
 
     fn serve(&mut self, group: Vec<Submission>) {
@@ -163,9 +192,8 @@ impl<E: Engine> WriterThread<E> {
     }
 
     /// Judges the batches of a group in order and makes the accepted ones durable.
-    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
     fn commit(&mut self, submissions: Vec<Vec<(Partition, Batch)>>) -> Result<Answers, StoreError> {
-        let started = Instant::now();
+        let started = now();
         self.journal.mend().map_err(io_failure)?;
         if self.recent.bytes() >= GENERATIONS_MAX * GENERATION_BYTES {
             // The engine is slower than what comes in: whoever commits waits for it.
@@ -181,9 +209,10 @@ impl<E: Engine> WriterThread<E> {
         }
         if !self.group.is_empty() {
             let written = self.journal.append(self.group.changes());
-            let changes = self.group.drain();
-            written.map_err(io_failure)?;
-            let bytes = self.recent.insert(changes);
+            self.group.clear();
+            let rows = written.map_err(io_failure)?;
+            let bytes = rows.bytes();
+            let bytes = self.recent.insert(rows, bytes);
             events::store_committed(started.elapsed());
             self.checkpoint(bytes);
         }
