@@ -22,7 +22,7 @@ use crate::dispatch::settle::Answered;
 use crate::facts::Facts;
 use crate::model::id::CertId;
 use crate::outcome::Outcome;
-use crate::queue::handover::{Births, TakeOver};
+use crate::queue::handover::{Births, FullLanes, TakeOver};
 use crate::queue::{self, Held};
 use crate::registry::Registry;
 use crate::store::{Batch, Store};
@@ -87,6 +87,7 @@ pub struct Dispatch {
     eager: Mutex<Vec<CertId>>,
     /// Messages that ingest is handing over: their rows are not to be claimed.
     births: Arc<Births>,
+    full_lanes: Arc<FullLanes>,
     draining: AtomicBool,
     tasks: TaskTracker,
 }
@@ -107,6 +108,7 @@ impl Dispatch {
             sweep: Notify::new(),
             eager: Mutex::new(Vec::new()),
             births: take_over.births(),
+            full_lanes: take_over.full_lanes(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         });
@@ -132,7 +134,8 @@ impl Dispatch {
         lanes
             .entry(cert_id)
             .or_insert_with(|| {
-                let lane = Arc::new(Lane::new(cert_id, &self.settings));
+                let lane = Lane::new(cert_id, &self.settings, self.full_lanes.clone());
+                let lane = Arc::new(lane);
                 tokio::spawn(run_lane(self.clone(), lane.clone()));
                 lane
             })
@@ -334,6 +337,9 @@ async fn carry(
         }
         if dispatch.is_draining() {
             return;
+        }
+        if lane.wants_more() {
+            dispatch.look();
         }
         let blocked = dispatch.is_blocked(lane.cert_id());
         match lane.take_next(blocked, dispatch.rooms.clock.instant()) {

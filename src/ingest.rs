@@ -312,13 +312,13 @@ impl Ingest {
             let text = crate::render::text::text(&draft.message, None, common.default_locale);
             opening.text = Some((text.title, text.body));
         }
-        let leased = self.hand_over.has_room();
-        let due = if leased { now.after(self.settings.lease) } else { now };
         let mut held = Vec::new();
         for parcel in crate::plan::parcels(&common, allowed) {
             for delivery in &parcel.deliveries {
                 opening.deliveries[usize::from(delivery.number)].parcel = Some(parcel.number);
             }
+            let leased = self.hand_over.has_room(parcel.cert_id);
+            let due = if leased { now.after(self.settings.lease) } else { now };
             let put = queue::put(parcel, draft.message.clone(), due, batch);
             if leased {
                 held.push(put);

@@ -26,6 +26,12 @@ use crate::vendor::Badge;
 
 pub mod handover;
 
+/// Room for a parcel's row beside content and deliveries, usually enough.
+const ROW_FRAME: usize = 96;
+
+/// Room for one delivery in a parcel's row, usually enough.
+const DELIVERY_USUAL: usize = 160;
+
 /// One device a parcel goes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -146,7 +152,9 @@ fn key_of(parcel: &Parcel, due: UnixMs) -> Key {
 
 /// Adds a parcel's row, due at `due`; a due time ahead of now is a lease.
 pub fn put(parcel: Parcel, message: Arc<Message>, due: UnixMs, batch: &mut Batch) -> Held {
-    let row = Bytes::from(postcard::to_allocvec(&parcel).expect("a parcel is plain data"));
+    let room = parcel.content.len() + ROW_FRAME + DELIVERY_USUAL * parcel.deliveries.len();
+    let row = postcard::to_extend(&parcel, Vec::with_capacity(room));
+    let row = Bytes::from(row.expect("a parcel is plain data"));
     let key = key_of(&parcel, due);
     place(key.clone(), row.clone(), batch);
     Held { parcel, message, key, row, leased_until: due }

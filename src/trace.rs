@@ -20,6 +20,14 @@ use crate::policy::{DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::store::keys::{Class, KeyBuilder, KeyReader, after_prefix};
 use crate::store::{Batch, Expect, Key, Row, StoreError};
 
+/// Room for an opening's row without its deliveries, and for one of them; usually enough.
+const OPENING_FRAME: usize = 128;
+const DELIVERY_USUAL: usize = 144;
+
+/// Room for a step's row without its results, and for one of them; usually enough.
+const STEP_FRAME: usize = 16;
+const RESULT_USUAL: usize = 96;
+
 /// How much is remembered.
 #[derive(Clone, Debug)]
 pub struct TraceSettings {
@@ -207,7 +215,9 @@ fn key(message_id: MessageId, at: UnixMs, parcel: u16, order: u16) -> Key {
 
 /// Adds a message's opening.
 pub fn open(message_id: MessageId, opening: &Opening, batch: &mut Batch) {
-    let row = postcard::to_allocvec(opening).expect("an opening is plain data");
+    let room = OPENING_FRAME + DELIVERY_USUAL * opening.deliveries.len();
+    let row = postcard::to_extend(opening, Vec::with_capacity(room));
+    let row = row.expect("an opening is plain data");
     batch.put.push((key(message_id, UnixMs(0), 0, 0), Bytes::from(row)));
 }
 
@@ -252,7 +262,8 @@ pub fn receipt(
 
 /// Adds a settled sending. `parcel` and `order` keep two steps of one millisecond apart.
 pub fn step(message_id: MessageId, parcel: u16, order: u16, step: &Step, batch: &mut Batch) {
-    let row = postcard::to_allocvec(step).expect("a step is plain data");
+    let room = STEP_FRAME + RESULT_USUAL * step.results.len();
+    let row = postcard::to_extend(step, Vec::with_capacity(room)).expect("a step is plain data");
     batch.put.push((key(message_id, step.at, parcel, order), Bytes::from(row)));
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,6 +19,7 @@ use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertId;
 use crate::model::time::UnixMs;
 use crate::outcome::Effect;
+use crate::queue::handover::FullLanes;
 use crate::queue::{Held, ParcelId};
 
 /// Every so many parcels the longest wait wins over priority.
@@ -63,6 +64,8 @@ pub struct Lane {
     generation: AtomicU32,
     /// Rows were left in the store for want of room.
     behind: std::sync::atomic::AtomicBool,
+    /// Where ingest sees that this lane is behind.
+    full: Arc<FullLanes>,
     in_flight_max: usize,
     parcels_max: usize,
     suspects_max: usize,
@@ -87,7 +90,7 @@ pub struct LaneReport {
 
 impl Lane {
     /// An empty lane.
-    pub fn new(cert_id: CertId, settings: &DispatchSettings) -> Self {
+    pub fn new(cert_id: CertId, settings: &DispatchSettings, full: Arc<FullLanes>) -> Self {
         let breaker =
             Breaker::new(settings.breaker_failures, settings.breaker_base, settings.breaker_max);
         Lane {
@@ -105,6 +108,7 @@ impl Lane {
             wake: Notify::new(),
             generation: AtomicU32::new(1),
             behind: std::sync::atomic::AtomicBool::new(false),
+            full,
             in_flight_max: settings.in_flight_max,
             parcels_max: settings.parcels_in_memory,
             suspects_max: settings.suspects_max,
@@ -138,7 +142,8 @@ impl Lane {
     pub fn push(&self, held: Held) -> Option<Held> {
         let mut waiting = self.waiting();
         if waiting.ready.iter().map(VecDeque::len).sum::<usize>() >= self.parcels_max {
-            self.behind.store(true, Ordering::Relaxed);
+            drop(waiting);
+            self.fell_behind();
             return Some(held);
         }
         waiting.held.insert(held.id());
@@ -253,14 +258,20 @@ impl Lane {
 
     /// Whether rows were left in the store and there is room for them again.
     pub fn wants_more(&self) -> bool {
-        self.behind.load(Ordering::Relaxed)
+        let wants = self.behind.load(Ordering::Relaxed)
             && self.room() > self.parcels_max / 2
-            && self.behind.swap(false, Ordering::Relaxed)
+            && self.behind.swap(false, Ordering::Relaxed);
+        if wants {
+            self.full.set(self.cert_id, false);
+        }
+        wants
     }
 
     /// Notes that rows were left in the store.
     pub fn fell_behind(&self) {
-        self.behind.store(true, Ordering::Relaxed);
+        if !self.behind.swap(true, Ordering::Relaxed) {
+            self.full.set(self.cert_id, true);
+        }
     }
 
     /// Wakes the lane's task.
@@ -431,8 +442,6 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
@@ -453,7 +462,7 @@ mod tests {
             sweep_interval: Duration::from_secs(1),
             suspects_max: 3,
         };
-        Lane::new(CertId(7), &settings)
+        Lane::new(CertId(7), &settings, Arc::default())
     }
 
     fn urgent(id: u128, urgency: u8, due: u64) -> Held {

@@ -7,11 +7,12 @@
 //! gap: it exists from before the commit until the lane holds the parcels.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
-use crate::model::id::MessageId;
+use crate::model::id::{CertId, MessageId};
 use crate::queue::Held;
 
 /// Parts of the set, so that accepting threads seldom meet: a power of two.
@@ -32,6 +33,32 @@ impl Births {
     /// Whether a message's parcels are on their way to a lane.
     pub fn is_on_its_way(&self, message_id: MessageId) -> bool {
         self.shard(message_id.0).contains(&message_id.0)
+    }
+}
+
+/// Lanes that have no room in memory: what is born for them is written as due at once.
+#[derive(Default)]
+pub struct FullLanes {
+    lanes: RwLock<HashSet<CertId>>,
+    /// How many there are: usually none, and then nobody needs the lock.
+    count: AtomicUsize,
+}
+
+impl FullLanes {
+    /// Notes that a lane is full, or not any more.
+    pub fn set(&self, cert_id: CertId, is_full: bool) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        if is_full {
+            lanes.insert(cert_id);
+        } else {
+            lanes.remove(&cert_id);
+        }
+        self.count.store(lanes.len(), Ordering::Relaxed);
+    }
+
+    fn holds(&self, cert_id: CertId) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+            && self.lanes.read().unwrap_or_else(PoisonError::into_inner).contains(&cert_id)
     }
 }
 
@@ -60,25 +87,29 @@ pub struct Born {
 pub struct HandOver {
     sender: mpsc::Sender<Vec<Born>>,
     births: Arc<Births>,
+    full: Arc<FullLanes>,
 }
 
 /// The sending end.
 pub struct TakeOver {
     receiver: mpsc::Receiver<Vec<Born>>,
     births: Arc<Births>,
+    full: Arc<FullLanes>,
 }
 
 /// A way that holds so many lists of parcels.
 pub fn way(lists_max: usize) -> (HandOver, TakeOver) {
     let (sender, receiver) = mpsc::channel(lists_max);
     let births = Arc::new(Births::default());
-    (HandOver { sender, births: births.clone() }, TakeOver { receiver, births })
+    let full = Arc::new(FullLanes::default());
+    let hand_over = HandOver { sender, births: births.clone(), full: full.clone() };
+    (hand_over, TakeOver { receiver, births, full })
 }
 
 impl HandOver {
-    /// Whether another list would fit now.
-    pub fn has_room(&self) -> bool {
-        self.sender.capacity() > 0
+    /// Whether a parcel for this lane would be taken over now.
+    pub fn has_room(&self, cert_id: CertId) -> bool {
+        self.sender.capacity() > 0 && !self.full.holds(cert_id)
     }
 
     /// Announces a message's parcels; to be called before they are committed.
@@ -101,6 +132,11 @@ impl TakeOver {
         self.births.clone()
     }
 
+    /// Where lanes note that they are full.
+    pub fn full_lanes(&self) -> Arc<FullLanes> {
+        self.full.clone()
+    }
+
     /// Waits for parcels; 0 when nobody can hand any over any more.
     pub async fn take(&mut self, into: &mut Vec<Vec<Born>>, lists_max: usize) -> usize {
         self.receiver.recv_many(into, lists_max).await
@@ -119,12 +155,22 @@ mod tests {
         let birth = hand_over.announce(id);
         assert!(births.is_on_its_way(id));
         hand_over.give(vec![Born { parcels: Vec::new(), birth }]);
-        assert!(births.is_on_its_way(id) && !hand_over.has_room());
+        assert!(births.is_on_its_way(id) && !hand_over.has_room(CertId(1)));
         let mut taken = Vec::new();
         assert_eq!(take_over.take(&mut taken, 8).await, 1);
         assert!(births.is_on_its_way(id));
         taken.clear();
         assert!(!births.is_on_its_way(id));
+    }
+
+    #[test]
+    fn a_full_lane_takes_nothing_over_and_the_others_do() {
+        let (hand_over, take_over) = way(1);
+        let full = take_over.full_lanes();
+        full.set(CertId(1), true);
+        assert!(!hand_over.has_room(CertId(1)) && hand_over.has_room(CertId(2)));
+        full.set(CertId(1), false);
+        assert!(hand_over.has_room(CertId(1)));
     }
 
     #[tokio::test]

@@ -21,9 +21,9 @@ use crate::store::checkpoint::Checkpoints;
 use crate::store::directory::{
     OpenError, directory_bytes, fenced, fenced_open, prepare, probe, settle_format,
 };
-use crate::store::engine::Engine;
+use crate::store::engine::{Engine, Known};
 use crate::store::journal::{self, Journal};
-use crate::store::recent::{Known, Recent, merge};
+use crate::store::recent::{Recent, merge};
 use crate::store::writer::Writer;
 use crate::store::{Batch, Key, Row, Scope, Store, StoreError};
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::store::recent::Known;
+use crate::store::engine::Known;
 use crate::store::{Batch, Expect, Key, StoreError};
 
 /// The value of a row as the batches before left it.

@@ -25,8 +25,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::store::Key;
 use crate::store::directory::{OpenError, sync_directory};
-use crate::store::engine::Changes;
-use crate::store::recent::Known;
+use crate::store::engine::{Changes, Known};
 
 /// What the names of journal files begin with; their number follows.
 const PREFIX: &str = "offpush.journal.";
@@ -169,7 +168,7 @@ pub fn remove_up_to(dir: &Path, last: u64) -> io::Result<()> {
 pub fn replay(dir: &Path) -> Result<(Changes, u64), OpenError> {
     let numbers = numbers(dir).map_err(|error| OpenError::io(dir, error))?;
     let last = numbers.last().copied().unwrap_or(0);
-    let mut changes = Changes::new();
+    let mut changes = Changes::default();
     for number in numbers {
         let content = fs::read(path_of(dir, number)).map_err(|error| OpenError::io(dir, error))?;
         replay_file(dir, Bytes::from(content), number, number == last, &mut changes)?;
@@ -304,6 +303,7 @@ impl Buffers {
 }
 
 /// The rows of a record, as slices of it. Ends early when they cannot be read.
+#[derive(Debug)]
 pub struct Rows(Bytes);
 
 impl Rows {

@@ -5,19 +5,14 @@
 //! in the engine. Most rows of a busy queue are deleted before their generation is frozen, and so
 //! never reach the engine at all.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
-
 use crate::store::Key;
-use crate::store::engine::Changes;
+use crate::store::engine::{Changes, Known};
 
 /// What a row costs in memory beside its key and value, about.
 const ROW_OVERHEAD: usize = 128;
-
-/// A row as a generation knows it: `None` when it is gone.
-pub type Known = Option<Bytes>;
 
 #[derive(Default)]
 struct Generations {
@@ -103,9 +98,8 @@ impl Recent {
     /// About `most` recent rows of a range.
     pub fn page(&self, range: &Range<Key>, most: usize) -> Page {
         let generations = self.read();
-        let bounds = (Bound::Included(range.start.as_ref()), Bound::Excluded(range.end.as_ref()));
         let take = |changes: &Changes| -> Vec<(Key, Known)> {
-            let rows = changes.range::<[u8], _>(bounds).take(most + 1);
+            let rows = changes.range(range).take(most + 1);
             rows.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         let active = take(&generations.active);
@@ -154,6 +148,8 @@ pub fn merge<V>(first: Vec<(Key, V)>, second: Vec<(Key, V)>) -> Vec<(Key, V)> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn row(key: &'static str, value: Option<&'static str>) -> (Key, Known) {

@@ -125,7 +125,7 @@ impl Engine for Redb {
         transaction.set_durability(Durability::Immediate).map_err(write_failure)?;
         {
             let mut rows = transaction.open_table(ROWS).map_err(write_failure)?;
-            for (key, value) in changes {
+            for (key, value) in changes.iter() {
                 match value {
                     Some(value) => rows.insert(key.as_ref(), value.as_ref()),
                     None => rows.remove(key.as_ref()),

@@ -338,7 +338,8 @@ mod tests {
                 None => {}
             }
             self.applied.fetch_add(1, Ordering::SeqCst);
-            self.rows.lock().expect("no panic").extend(changes.clone());
+            let rows = changes.iter().map(|(key, value)| (key.clone(), value.clone()));
+            self.rows.lock().expect("no panic").extend(rows);
             Ok(())
         }
 
@@ -389,7 +390,7 @@ mod tests {
             }
             assert!(writer.commit_all(vec![put("c")]).await[0].is_ok());
             let (found, _) = journal::replay(dir.path()).expect("its own files");
-            assert_eq!(found.keys().collect::<Vec<_>>(), [&Key::from("c")]);
+            assert_eq!(found.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&Key::from("c")]);
             writer.close().await;
             assert_eq!(engine.get(b"a").ok(), Some(None));
             assert_eq!(engine.get(b"c").ok(), Some(Some(Bytes::from_static(b"1"))));
