@@ -19,7 +19,9 @@ use crate::credentials::Credentials;
 use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::Sender;
 use crate::facts::Facts;
+use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertId;
+use crate::model::time::UnixMs;
 use crate::outcome::Outcome;
 use crate::queue::handover::{Births, TakeOver};
 use crate::queue::{self, Held};
@@ -147,12 +149,12 @@ impl Dispatch {
 
     /// The condition of every lane; lanes appear with their first parcel.
     pub fn lanes(&self) -> Vec<LaneReport> {
-        let now = self.rooms.clock.instant();
+        let (now, instant) = (self.rooms.clock.now(), self.rooms.clock.instant());
         self.all_lanes()
             .iter()
             .map(|lane| {
                 let certificate = self.rooms.credentials.get(lane.cert_id());
-                lane.report(certificate.as_deref(), now)
+                lane.report(certificate.as_deref(), now, instant)
             })
             .collect()
     }
@@ -310,10 +312,12 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
 }
 
 impl Dispatch {
-    /// Whether nothing may be sent with a certificate although it exists: it is broken, and what
-    /// waits for it waits on. A missing, disabled or expired one is not blocked: the rules end its
-    /// deliveries.
-    fn is_blocked(&self, cert_id: CertId, _now: crate::model::time::UnixMs) -> bool {
-        self.rooms.credentials.get(cert_id).is_some_and(|cert| cert.info.broken.is_some())
+    /// Whether nothing may be sent with a certificate although it exists: it is broken or has
+    /// ended, and what waits for it waits on. A missing or disabled one is not blocked: the rules
+    /// end its deliveries.
+    fn is_blocked(&self, cert_id: CertId, now: UnixMs) -> bool {
+        let waits =
+            |status| matches!(status, CertificateStatus::Broken | CertificateStatus::Expired);
+        self.rooms.credentials.get(cert_id).is_some_and(|cert| waits(cert.info.status(now)))
     }
 }
