@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -149,6 +149,11 @@ impl SimServer {
     /// What a relay must trust, PEM.
     pub fn ca_pem(&self) -> &str {
         Ca::of_this_process().pem()
+    }
+
+    /// How many connections were opened to vendors' ports so far, TLS included.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// The phones.

@@ -397,6 +397,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_after_the_order_to_leave_is_met_with_a_goaway_and_not_seen() {
+        let head = |stream: u8| vec![0, 0, 2, TYPE_HEADERS, 5, 0, 0, 0, stream, 7, 8];
+        let (near, mut far) = tokio::io::duplex(4096);
+        let window = Window::new(1_000);
+        let mut socket = Windowed::new(near, Arc::clone(&window));
+        socket.write_all(&settings(1_000)).await.unwrap();
+        far.write_all(&[&[b'p'; PREFACE][..], &head(1)].concat()).await.unwrap();
+        let mut seen = vec![0; PREFACE + head(1).len()];
+        socket.read_exact(&mut seen).await.unwrap();
+        window.leave("bye");
+        // Another frame of a stream that was begun is seen, streams begun later are not.
+        let data = vec![0, 0, 1, 0, 1, 0, 0, 0, 1, 9];
+        far.write_all(&[head(3), data.clone(), head(5)].concat()).await.unwrap();
+        far.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, data);
+        socket.flush().await.unwrap();
+        drop(socket);
+        let mut sent = Vec::new();
+        far.read_to_end(&mut sent).await.unwrap();
+        let goaway = [&[0, 0, 11, TYPE_GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0][..], b"bye"];
+        assert_eq!(sent, [settings(1_000), goaway.concat()].concat());
+    }
+
+    #[tokio::test]
     async fn only_the_first_acknowledgement_reaches_hyper_however_it_is_cut() {
         for cut in 1..60 {
             let (near, mut far) = tokio::io::duplex(4096);

@@ -84,6 +84,7 @@ async fn connections_without_streams_are_waited_for_until_they_have_some_again()
         })
         .await;
         assert!(served() < u64::from(MESSAGES), "{vendor}: {} were served", served());
+        assert_eq!(stage.sims.server.connections(), 8, "{vendor}: as many as a lane may have");
         stage.sims.server.faults().clear();
         all_at_once(&stage, &relay, vendor, &ids).await;
     }
@@ -105,6 +106,7 @@ async fn streams_that_a_goaway_leaves_unprocessed_are_repeated_at_once_and_ring_
         let ids = send_all(&relay).await;
         all_at_once(&stage, &relay, vendor, &ids).await;
         assert_eq!(stage.sims.server.faults().list()[0].fired, 1, "{vendor}");
+        assert!(stage.sims.server.connections() > 1, "{vendor}: they moved");
     }
 }
 
