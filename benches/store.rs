@@ -10,9 +10,8 @@ use bytes::Bytes;
 use divan::{Bencher, black_box};
 use offpush::model::id::Partition;
 use offpush::store::memory::MemoryStore;
-use offpush::store::redb::RedbStore;
-use offpush::store::sled::SledStore;
 use offpush::store::{Batch, Expect, Key, Scope, Store};
+use offpush::store::{redb, sled};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -45,8 +44,8 @@ impl Bed {
     fn new(engine: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store: Arc<dyn Store> = match engine {
-            "sled" => Arc::new(SledStore::open(dir.path(), CACHE_BYTES).expect("it opens")),
-            "redb" => Arc::new(RedbStore::open(dir.path(), CACHE_BYTES).expect("it opens")),
+            "sled" => Arc::new(sled::open(dir.path(), CACHE_BYTES).expect("it opens")),
+            "redb" => Arc::new(redb::open(dir.path(), CACHE_BYTES).expect("it opens")),
             _ => Arc::new(MemoryStore::new()),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

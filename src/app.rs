@@ -37,8 +37,7 @@ use crate::results::{Results, ResultsSettings, WAITING_MAX};
 use crate::seal::Seal;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::store::redb::RedbStore;
-use crate::store::sled::SledStore;
+use crate::store::{redb, sled};
 use crate::telemetry::Metrics;
 use crate::transport::reach::Reach;
 use crate::transport::{Transport, TransportConfig};
@@ -85,10 +84,10 @@ impl App {
         Ok(match settings.store.engine {
             Engine::Memory => Arc::new(MemoryStore::new()),
             Engine::Sled => {
-                Arc::new(SledStore::open(&dir, cache_bytes).context("open the store (sled)")?)
+                Arc::new(sled::open(&dir, cache_bytes).context("open the store (sled)")?)
             }
             Engine::Redb => {
-                Arc::new(RedbStore::open(&dir, cache_bytes).context("open the store (redb)")?)
+                Arc::new(redb::open(&dir, cache_bytes).context("open the store (redb)")?)
             }
         })
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::access::AccessTokens;
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::Sender;
+use crate::dispatch::settle::Answered;
 use crate::facts::Facts;
 use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertId;
@@ -32,6 +33,7 @@ use crate::transport::Transport;
 pub mod breaker;
 pub mod lane;
 pub mod send;
+pub mod settle;
 pub mod sweep;
 pub mod verify;
 
@@ -286,6 +288,8 @@ async fn follow_credentials(dispatch: Arc<Dispatch>) {
 
 /// Sends a lane's parcels as far as its limits allow, and waits for the next reason to look.
 async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
+    let (answered, answers) = mpsc::unbounded_channel();
+    tokio::spawn(settle::run(dispatch.clone(), lane.clone(), answers));
     loop {
         let wait = lane.wait(dispatch.rooms.clock.instant());
         tokio::select! {
@@ -298,15 +302,46 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
         let now = dispatch.rooms.clock.now();
         let blocked = dispatch.is_blocked(lane.cert_id(), now);
         for held in lane.take(blocked, now, dispatch.rooms.clock.instant()) {
-            let size = held.parcel.deliveries.len();
-            let (dispatch_, lane_) = (dispatch.clone(), lane.clone());
-            dispatch.tasks.spawn(async move {
-                dispatch_.deliver(&lane_, held).await;
-                lane_.finished(size);
-            });
+            let carried = carry(dispatch.clone(), lane.clone(), held, answered.clone());
+            dispatch.tasks.spawn(carried);
         }
         if lane.wants_more() {
             dispatch.look();
+        }
+    }
+}
+
+/// Delivers a parcel, and then whichever waits next: a busy lane needs no new task per parcel.
+async fn carry(
+    dispatch: Arc<Dispatch>,
+    lane: Arc<Lane>,
+    mut held: Held,
+    answered: mpsc::UnboundedSender<Answered>,
+) {
+    loop {
+        let size = held.parcel.deliveries.len();
+        let delivered = dispatch.deliver(&lane, held).await;
+        lane.answered(size);
+        match delivered {
+            Ok(settlement) => {
+                let pending = dispatch.tasks.token();
+                // The receiver ends only after the last sender.
+                let _ = answered.send(Answered { settlement, pending });
+            }
+            Err(lost) => {
+                lane.release(lost);
+                lane.learn_nothing();
+                lane.finished(size);
+            }
+        }
+        if dispatch.is_draining() {
+            return;
+        }
+        let now = dispatch.rooms.clock.now();
+        let blocked = dispatch.is_blocked(lane.cert_id(), now);
+        match lane.take_next(blocked, dispatch.rooms.clock.instant()) {
+            Some(next) => held = next,
+            None => return,
         }
     }
 }

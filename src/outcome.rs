@@ -12,7 +12,7 @@ use crate::credentials::Certificate;
 use crate::ledger::{Entry, Waiting};
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
-use crate::queue::{self, Held};
+use crate::queue::{self, Held, Parcel};
 use crate::registry::Registry;
 use crate::results::Results;
 use crate::store::{Batch, Store, StoreError};
@@ -77,6 +77,16 @@ impl Said {
             _ => None,
         }
     }
+}
+
+/// A parcel and what was said about each of its deliveries, in their order.
+pub struct Settlement {
+    /// Its certificate; `None` when that is gone.
+    pub certificate: Option<Arc<Certificate>>,
+    /// The parcel.
+    pub held: Held,
+    /// One for each delivery.
+    pub said: Vec<Said>,
 }
 
 /// What a verdict means for one delivery.
@@ -149,51 +159,66 @@ impl Outcome {
         &self.results
     }
 
-    /// Settles a parcel: one thing said per delivery, in order. Deliveries that are to be tried
+    /// Settles parcels, in one commit each that share one sync. Deliveries that are to be tried
     /// again stay in the queue under a new due time.
     ///
     /// # Errors
-    /// `Conflict` when somebody else settled or took the parcel: this outcome is void.
-    pub async fn settle(
-        &self,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        said: &[Said],
-        believe_dead: bool,
-    ) -> Result<Effect, StoreError> {
+    /// Per parcel; `Conflict` when somebody else settled or took it: this outcome is void.
+    pub async fn settle(&self, parcels: &[Settlement]) -> Vec<Result<Effect, StoreError>> {
         let now = self.clock.now();
-        let last = if said.iter().any(|said| gave_up(said, held)) {
-            dead_letters::last_words(&self.store, held.parcel.message_id).await?
+        let mut drawn = Vec::with_capacity(parcels.len());
+        let mut batches = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let last = self.last_words(parcel).await;
+            drawn.push(last.map(|last| {
+                let mut drawn = self.draw(parcel, &last, now);
+                let batch = std::mem::take(&mut drawn.batch);
+                batches.push((parcel.held.parcel.message_id.partition(), batch));
+                drawn
+            }));
+        }
+        let mut committed = self.store.commit_all(batches).await.into_iter();
+        let mut effects = Vec::with_capacity(parcels.len());
+        for (parcel, drawn) in parcels.iter().zip(drawn) {
+            effects.push(drawn.and_then(|drawn| {
+                let committed = committed.next().unwrap_or(Err(StoreError::Conflict));
+                self.settled(parcel, drawn, committed)
+            }));
+        }
+        effects
+    }
+
+    /// What vendors said before of a parcel that is given up without being sent again.
+    async fn last_words(&self, parcel: &Settlement) -> Result<BTreeMap<u16, Attempt>, StoreError> {
+        if parcel.said.iter().any(|said| gave_up(said, &parcel.held)) {
+            dead_letters::last_words(&self.store, parcel.held.parcel.message_id).await
         } else {
-            BTreeMap::new()
-        };
-        let mut drawn = self.draw(certificate, held, (said, &last), now);
-        let batch = std::mem::take(&mut drawn.batch);
-        let committed = self.store.commit(held.parcel.message_id.partition(), batch).await;
+            Ok(BTreeMap::new())
+        }
+    }
+
+    fn settled(
+        &self,
+        parcel: &Settlement,
+        drawn: Drawn,
+        committed: Result<(), StoreError>,
+    ) -> Result<Effect, StoreError> {
         if !matches!(committed, Err(StoreError::Conflict)) {
             // After any other error the batch may have been applied, its events with it.
-            self.results.added(held.parcel.app, drawn.events);
+            self.results.added(parcel.held.parcel.app, drawn.events);
         }
         committed?;
         self.waiting.grew(-drawn.ended, drawn.queued_bytes);
-        self.report(certificate, held, said, &drawn);
-        if believe_dead {
-            self.retire_dead(certificate, held, said, now).await;
-        }
+        self.report(parcel, &drawn);
         Ok(drawn.effect)
     }
 
     /// Works out what the commit holds.
-    fn draw(
-        &self,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        (said, last): (&[Said], &BTreeMap<u16, Attempt>),
-        now: UnixMs,
-    ) -> Drawn {
+    fn draw(&self, parcel: &Settlement, last: &BTreeMap<u16, Attempt>, now: UnixMs) -> Drawn {
+        let Settlement { certificate, held, said } = parcel;
+        let certificate = certificate.as_deref();
         let mut drawn = Drawn::default();
-        let mut left = held.parcel.clone();
-        left.deliveries.clear();
+        let mut left: Option<Parcel> = None;
         let mut results = Vec::with_capacity(said.len());
         let mut entry = Entry::default();
         let mut due: Option<UnixMs> = None;
@@ -220,6 +245,7 @@ impl Outcome {
                     }
                 }
                 Retried { at, counts } => {
+                    let left = left.get_or_insert_with(|| held.parcel.emptied());
                     left.deliveries.push(delivery.clone());
                     left.attempts = held.parcel.attempts.saturating_add(u16::from(counts));
                     left.renewed |= matches!(said, Said::Answered { answer, .. }
@@ -233,7 +259,7 @@ impl Outcome {
             }
         }
         queue::remove(held, &mut drawn.batch);
-        if let Some(due) = due {
+        if let (Some(due), Some(left)) = (due, left) {
             queue::put(left, held.message.clone(), due, &mut drawn.batch);
             drawn.effect.waits_until = Some(due);
         }
@@ -289,10 +315,10 @@ impl Outcome {
         }
     }
 
-    fn report(&self, certificate: Option<&Certificate>, held: &Held, said: &[Said], drawn: &Drawn) {
-        let vendor = name_of(certificate);
-        let message_id = held.parcel.message_id;
-        for said in said {
+    fn report(&self, parcel: &Settlement, drawn: &Drawn) {
+        let vendor = name_of(parcel.certificate.as_deref());
+        let message_id = parcel.held.parcel.message_id;
+        for said in &parcel.said {
             if let Said::Answered { answer, .. } = said {
                 events::push_answered(message_id, vendor, answer.verdict.as_str(), &answer.code);
             }

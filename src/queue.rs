@@ -74,6 +74,17 @@ pub struct Parcel {
 }
 
 impl Parcel {
+    /// The same parcel for nobody yet.
+    pub fn emptied(&self) -> Parcel {
+        Parcel {
+            deliveries: Vec::new(),
+            locale: self.locale.clone(),
+            sound: self.sound.clone(),
+            content: self.content.clone(),
+            ..*self
+        }
+    }
+
     /// Its priority.
     pub fn priority(&self) -> Priority {
         match self.urgency {

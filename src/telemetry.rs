@@ -89,6 +89,7 @@ fn builder() -> PrometheusBuilder {
         (events::PUSH_LATENCY_SECONDS, NETWORK_BUCKETS_S),
         (events::ACCEPT_SECONDS, LOCAL_BUCKETS_S),
         (events::STORE_COMMIT_SECONDS, LOCAL_BUCKETS_S),
+        (events::STORE_CHECKPOINT_SECONDS, LOCAL_BUCKETS_S),
     ];
     let mut builder = PrometheusBuilder::new();
     for (name, bounds) in buckets {

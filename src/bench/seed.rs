@@ -17,8 +17,7 @@ use crate::model::device::Platform;
 use crate::model::id::{AppId, CertId, DeviceId, Token, UserId};
 use crate::registry::{Registration, Registry};
 use crate::store::Store;
-use crate::store::redb::RedbStore;
-use crate::store::sled::SledStore;
+use crate::store::{redb, sled};
 
 /// Registrations at a time through the store: its group commit takes them together.
 const TOGETHER: usize = 4_096;
@@ -42,8 +41,8 @@ pub async fn through_store(
 ) -> anyhow::Result<bool> {
     let store: Arc<dyn Store> = match engine {
         Engine::Memory => return Ok(false),
-        Engine::Sled => Arc::new(SledStore::open(folder, cache_bytes)?),
-        Engine::Redb => Arc::new(RedbStore::open(folder, cache_bytes)?),
+        Engine::Sled => Arc::new(sled::open(folder, cache_bytes)?),
+        Engine::Redb => Arc::new(redb::open(folder, cache_bytes)?),
     };
     let registry = Registry::new(store.clone());
     let now = Clock::system().now();

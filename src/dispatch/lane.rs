@@ -198,31 +198,38 @@ impl Lane {
     pub fn take(&self, blocked: bool, now: UnixMs, instant: Instant) -> Vec<Held> {
         let mut pace = self.pace();
         let mut waiting = self.waiting();
-        let mut taken = Vec::new();
-        let slowed = pace.slow_until.is_some_and(|until| until > instant);
-        let passage = pace.breaker.passage(instant);
-        if blocked || pace.paused || slowed || matches!(passage, Passage::Closed(_)) {
-            taken = waiting.take_expired(now);
-        } else {
-            let most = if passage == Passage::Probe { 1 } else { TOGETHER_MAX };
-            while taken.len() < most && self.has_room(&pace) {
-                let Some(held) = waiting.next() else { break };
-                pace.in_flight += held.parcel.deliveries.len();
-                pace.unsettled += held.parcel.deliveries.len();
+        if let Some(most) = pace.passes(blocked, instant) {
+            let mut taken = Vec::new();
+            while taken.len() < most {
+                let Some(held) = self.start_next(&mut pace, &mut waiting, instant) else { break };
                 taken.push(held);
             }
-            if passage == Passage::Probe && !taken.is_empty() {
-                pace.breaker.probe();
-            }
-            if taken.len() == most {
+            if taken.len() == TOGETHER_MAX {
                 self.wake.notify_one();
             }
             return taken;
         }
-        let expired = taken.iter().map(|held| held.parcel.deliveries.len()).sum::<usize>();
-        pace.in_flight += expired;
-        pace.unsettled += expired;
-        taken
+        let expired = waiting.take_expired(now);
+        for held in &expired {
+            pace.start(held);
+        }
+        expired
+    }
+
+    /// The parcel to start after another one was answered.
+    pub fn take_next(&self, blocked: bool, instant: Instant) -> Option<Held> {
+        let mut pace = self.pace();
+        pace.passes(blocked, instant)?;
+        self.start_next(&mut pace, &mut self.waiting(), instant)
+    }
+
+    fn start_next(&self, pace: &mut Pace, waiting: &mut Waiting, instant: Instant) -> Option<Held> {
+        let held = if self.has_room(pace) { waiting.next()? } else { return None };
+        if pace.breaker.passage(instant) == Passage::Probe {
+            pace.breaker.probe();
+        }
+        pace.start(&held);
+        Some(held)
     }
 
     /// Writing an answer down takes as long as a commit; the vendor is not kept waiting for it,
@@ -232,24 +239,20 @@ impl Lane {
             && pace.unsettled < self.in_flight_max.saturating_mul(UNSETTLED_FACTOR)
     }
 
-    /// A parcel of so many deliveries is no longer at the vendor.
+    /// A parcel of so many deliveries is no longer at the vendor. Whoever says so takes the next.
     pub fn answered(&self, deliveries: usize) {
         let mut pace = self.pace();
         pace.in_flight = pace.in_flight.saturating_sub(deliveries);
-        let room = self.has_room(&pace);
-        drop(pace);
-        if room {
-            self.wake.notify_one();
-        }
     }
 
     /// A parcel of so many deliveries is written down.
     pub fn finished(&self, deliveries: usize) {
         let mut pace = self.pace();
+        let had_room = self.has_room(&pace);
         pace.unsettled = pace.unsettled.saturating_sub(deliveries);
-        let room = self.has_room(&pace);
+        let has_room = self.has_room(&pace);
         drop(pace);
-        if room {
+        if has_room && !had_room {
             self.wake.notify_one();
         }
     }
@@ -396,6 +399,27 @@ pub enum Turn {
     Opened,
     /// It closed: everything passes.
     Closed,
+}
+
+impl Pace {
+    /// How many parcels may start now; `None` when none may.
+    fn passes(&self, blocked: bool, instant: Instant) -> Option<usize> {
+        let slowed = self.slow_until.is_some_and(|until| until > instant);
+        if blocked || self.paused || slowed {
+            return None;
+        }
+        match self.breaker.passage(instant) {
+            Passage::Open => Some(TOGETHER_MAX),
+            Passage::Probe => Some(1),
+            Passage::Closed(_) => None,
+        }
+    }
+
+    /// Counts a parcel that starts.
+    fn start(&mut self, held: &Held) {
+        self.in_flight += held.parcel.deliveries.len();
+        self.unsettled += held.parcel.deliveries.len();
+    }
 }
 
 impl Waiting {

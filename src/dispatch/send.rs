@@ -1,24 +1,22 @@
 //! One parcel's way: a second look at the rules, rendering, signing in, the requests, the answers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use crate::access::AccessTokens;
-use crate::credentials::{self, Certificate};
+use crate::credentials::Certificate;
 use crate::digest;
 use crate::dispatch::Dispatch;
-use crate::dispatch::lane::{Lane, Turn};
+use crate::dispatch::lane::Lane;
 use crate::model::id::{AppId, CertId, Token, UserId};
 use crate::model::message::Notice;
 use crate::model::reason::{Reason, Terminal};
-use crate::outcome::{Effect, Said};
+use crate::outcome::{Said, Settlement};
 use crate::policy::{self, Phase};
-use crate::queue::{self, Delivery, Held};
+use crate::queue::{self, Delivery, Held, ParcelId};
 use crate::registry::{Owner, Registry};
 use crate::render::{Collapse, Reader, RenderRequest, Source, render};
-use crate::results::event::{CertificateBroken, Event};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
@@ -30,9 +28,6 @@ use crate::vendor::{
 
 /// Refused TLS handshakes in a row that mean the client certificate is refused.
 const HANDSHAKES_MAX: u32 = 3;
-
-/// Longest wait between two tries to write an outcome down.
-const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Rest of a lease below which it is renewed before sending: a request must end within it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
@@ -77,33 +72,28 @@ impl Sender {
 }
 
 impl Dispatch {
-    /// Sends one parcel and settles it.
-    pub(crate) async fn deliver(self: &Arc<Self>, lane: &Lane, mut held: Held) {
-        let id = held.id();
-        let size = held.parcel.deliveries.len();
-        let mut effect = None;
-        let mut certificate = None;
-        if self.renew_lease(&mut held).await {
-            certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
-            let said = match self.say(lane, certificate.as_deref(), &held).await {
-                Ok(said) => said,
-                Err(error) => {
-                    tracing::warn!(%error, "a parcel's facts cannot be read");
-                    let until = self.rooms.clock.now().after(LEASE_MARGIN);
-                    vec![Said::Postponed { until }; held.parcel.deliveries.len()]
-                }
-            };
-            lane.answered(size);
-            effect = self.settle(lane, certificate.as_deref(), &held, &said).await;
-        } else {
-            lane.answered(size);
+    /// Sends one parcel.
+    ///
+    /// # Errors
+    /// The parcel's name when somebody else has it now.
+    pub(crate) async fn deliver(
+        &self,
+        lane: &Lane,
+        mut held: Held,
+    ) -> Result<Settlement, ParcelId> {
+        if !self.renew_lease(&mut held).await {
+            return Err(held.id());
         }
-        // First let go of it: what follows may look for its row, which is due again.
-        lane.release(id);
-        match effect {
-            Some(effect) => self.act(lane, certificate.as_deref(), &effect).await,
-            None => lane.learn_nothing(),
-        }
+        let certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
+        let said = match self.say(lane, certificate.as_deref(), &held).await {
+            Ok(said) => said,
+            Err(error) => {
+                tracing::warn!(%error, "a parcel's facts cannot be read");
+                let until = self.rooms.clock.now().after(LEASE_MARGIN);
+                vec![Said::Postponed { until }; held.parcel.deliveries.len()]
+            }
+        };
+        Ok(Settlement { certificate, held, said })
     }
 
     /// Makes sure nobody else takes the parcel while it is at the vendor. Answers whether it is
@@ -341,97 +331,6 @@ impl Dispatch {
             }
         };
         answers.into_iter().map(|answer| Said::Answered { answer, status, latency }).collect()
-    }
-
-    /// Writes the outcome down, as often as it takes: until then the parcel is not done with.
-    async fn settle(
-        &self,
-        lane: &Lane,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        said: &[Said],
-    ) -> Option<Effect> {
-        let mut wait = Duration::from_millis(50);
-        loop {
-            let believed = lane.believes_dead();
-            match self.rooms.outcome.settle(certificate, held, said, believed).await {
-                Ok(effect) => return Some(effect),
-                Err(StoreError::Conflict) => {
-                    // Either somebody took over after a lost lease, or an earlier try of ours was
-                    // applied although its answer was lost. Both times the row is not ours.
-                    tracing::info!(
-                        message_id = %held.parcel.message_id,
-                        "an outcome came too late and is discarded"
-                    );
-                    return None;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "an outcome cannot be written yet");
-                    if self.is_draining() {
-                        return None;
-                    }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(SETTLE_WAIT_MAX);
-                }
-            }
-        }
-    }
-
-    /// What follows for the lane and its certificate.
-    async fn act(
-        self: &Arc<Self>,
-        lane: &Lane,
-        certificate: Option<&Certificate>,
-        effect: &Effect,
-    ) {
-        let now = self.rooms.clock.instant();
-        let turn = lane.learn(effect, now);
-        if effect.waits_until.is_some() {
-            self.look();
-        }
-        let Some(certificate) = certificate else { return };
-        let vendor = certificate.vendor.profile().name;
-        match turn {
-            Some(Turn::Opened) => {
-                let why = effect.trouble.as_deref().unwrap_or_default();
-                let failures = self.settings.breaker_failures;
-                events::breaker_opened(lane.cert_id().0, vendor, failures, why);
-            }
-            Some(Turn::Closed) => events::breaker_closed(lane.cert_id().0, vendor),
-            None => {}
-        }
-        let Some(rejection) = &effect.auth else { return };
-        if rejection.renew {
-            lane.renew_connections();
-            self.rooms.transport.retire(lane.cert_id().0, lane.generation());
-            return;
-        }
-        let why = [rejection.code.as_str(), rejection.says.as_str()].join(" ").trim().to_owned();
-        let info = &certificate.info;
-        let broken = Event::CertificateBroken(CertificateBroken {
-            cert_id: info.cert_id,
-            name: &info.name,
-            vendor,
-            platform: certificate.vendor.profile().tencent_platform,
-            why: &why,
-        });
-        let results = self.rooms.outcome.results();
-        let (partition, now) = (credentials::partition_of(info.app), self.rooms.clock.now());
-        let mut batch = Batch::default();
-        let added = results.add(info.app, partition, &broken, now, &mut batch);
-        let marked = self
-            .rooms
-            .credentials
-            .mark_broken_and(info.cert_id, info.revision, Some(why.clone()), batch)
-            .await;
-        match marked {
-            Ok(true) => {
-                results.added(info.app, added);
-                events::certificate_broken(info.cert_id.0, vendor, &rejection.code);
-            }
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "a broken certificate could not be marked"),
-        }
     }
 }
 

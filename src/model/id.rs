@@ -127,8 +127,12 @@ impl Partition {
 
     /// The partition of a name, by a hash that never changes between versions.
     pub fn of(parts: &[&[u8]]) -> Self {
-        let digest = digest128(parts);
-        Partition::of_hash((digest >> 64) as u64)
+        let mut hasher = crc32fast::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u32).to_be_bytes());
+            hasher.update(part);
+        }
+        Partition::of_hash(u64::from(hasher.finalize()))
     }
 
     /// Its number, below [`PARTITIONS`].

@@ -6,8 +6,7 @@ use crate::credentials::Certificate;
 use crate::digest;
 use crate::model::id::UserId;
 use crate::model::reason::Terminal;
-use crate::model::time::UnixMs;
-use crate::outcome::{Drawn, Outcome, Said, name_of, platform_of};
+use crate::outcome::{Drawn, Outcome, Said, Settlement, name_of, platform_of};
 use crate::queue::{Delivery, Held};
 use crate::registry::Owner;
 use crate::results::event::{About, DeviceRetired, Event, PushResult, Stage};
@@ -76,13 +75,9 @@ impl Outcome {
     }
 
     /// Retires the tokens the vendor called dead. What fails here is tried again by the next push.
-    pub(in crate::outcome) async fn retire_dead(
-        &self,
-        certificate: Option<&Certificate>,
-        held: &Held,
-        said: &[Said],
-        now: UnixMs,
-    ) {
+    pub async fn retire_dead(&self, parcel: &Settlement) {
+        let Settlement { certificate, held, said } = parcel;
+        let (certificate, now) = (certificate.as_deref(), self.clock.now());
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let Said::Answered { answer, .. } = said else { continue };
             let Verdict::TokenDead { since, .. } = answer.verdict else { continue };

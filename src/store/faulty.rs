@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::id::Partition;
-use crate::store::embedded::unavailable;
+use crate::store::directory::unavailable;
 use crate::store::{Batch, Key, Row, Scope, Store, StoreError};
 
 /// What goes wrong with one call.

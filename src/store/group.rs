@@ -1,53 +1,29 @@
-//! One group commit: batches judged in order against the engine and each other, then packed.
+//! One group commit: batches judged in order against what is stored and against each other.
 //!
 //! Every batch sees the effects of the batches of its group that came before it and were accepted.
-//! What was accepted becomes [`Chunk`]s for the engine. A batch is never split over two chunks, and
-//! the rows of a chunk are merged only among themselves: whichever chunks survive a crash, each
-//! batch is there whole or not at all.
+//! What is left is the final value of every row the group changed.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::store::recent::Known;
 use crate::store::{Batch, Expect, Key, StoreError};
-
-/// Rows to apply together, in key order, each key once; `None` removes the row.
-pub type Chunk = Vec<(Key, Option<Bytes>)>;
 
 /// The value of a row as the batches before left it.
 struct Slot {
-    value: Option<Bytes>,
-    /// The chunk that last wrote it; [`READ_ONLY`] when it was only read.
-    chunk: u32,
+    value: Known,
+    /// Whether it differs from what is stored; else it was only read.
+    written: bool,
 }
 
-/// The chunk number of a row that was read and not written.
-const READ_ONLY: u32 = 0;
-
-/// Rows a busy group touches: room for them is made at once.
-const ROWS_USUAL: usize = 1_024;
-
-/// The accepted batches of one group so far.
+/// The accepted batches of one group so far. Emptied and used again, for its room.
+#[derive(Default)]
 pub struct Group {
     rows: HashMap<Key, Slot, foldhash::fast::RandomState>,
-    chunk_rows: usize,
-    number: u32,
-    written: Vec<Key>,
-    chunks: Vec<Chunk>,
 }
 
 impl Group {
-    /// An empty group whose chunks hold about this many rows. One batch alone may hold more.
-    pub fn new(chunk_rows: usize) -> Self {
-        Group {
-            rows: HashMap::with_capacity_and_hasher(ROWS_USUAL, Default::default()),
-            chunk_rows,
-            number: READ_ONLY + 1,
-            written: Vec::new(),
-            chunks: Vec::new(),
-        }
-    }
-
     /// Judges one batch and takes its effects.
     ///
     /// # Errors
@@ -70,23 +46,9 @@ impl Group {
         for (key, _) in &batch.add {
             if !self.rows.contains_key(key) {
                 let value = read(key)?;
-                self.rows.insert(key.clone(), Slot { value, chunk: READ_ONLY });
+                self.rows.insert(key.clone(), Slot { value, written: false });
             }
             self.counter(key)?;
-        }
-        self.write_all(batch);
-        Ok(())
-    }
-
-    /// What the engine must apply, in order. Empty when nothing changes.
-    pub fn finish(mut self) -> Vec<Chunk> {
-        self.seal();
-        self.chunks
-    }
-
-    fn write_all(&mut self, batch: Batch) {
-        if self.written.len().saturating_add(batch.rows()) > self.chunk_rows {
-            self.seal();
         }
         for (key, change) in batch.add {
             // The counters were read above, so none can fail here.
@@ -99,42 +61,31 @@ impl Group {
         for key in batch.delete {
             self.write(key, None);
         }
+        Ok(())
     }
 
-    fn write(&mut self, key: Key, value: Option<Bytes>) {
-        match self.rows.get_mut(&key) {
-            Some(slot) => {
-                slot.value = value;
-                if slot.chunk != self.number {
-                    slot.chunk = self.number;
-                    self.written.push(key);
-                }
-            }
-            None => {
-                self.written.push(key.clone());
-                self.rows.insert(key, Slot { value, chunk: self.number });
-            }
-        }
+    /// Whether nothing was read or changed.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows that change, with their final values.
+    pub fn changes(&self) -> impl Iterator<Item = (&Key, &Known)> + Clone {
+        self.rows.iter().filter(|(_, slot)| slot.written).map(|(key, slot)| (key, &slot.value))
+    }
+
+    /// Empties it, for the next group.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+    }
+
+    fn write(&mut self, key: Key, value: Known) {
+        self.rows.insert(key, Slot { value, written: true });
     }
 
     fn counter(&self, key: &Key) -> Result<i64, StoreError> {
         let value = self.rows.get(key).and_then(|slot| slot.value.as_deref());
         decode_counter(value).ok_or_else(|| StoreError::Corrupt { key: key.clone() })
-    }
-
-    fn seal(&mut self) {
-        if self.written.is_empty() {
-            return;
-        }
-        // Neighbours in key order are neighbours in the tree.
-        self.written.sort_unstable();
-        let rows = &self.rows;
-        let chunk = self.written.drain(..).map(|key| {
-            let value = rows.get(&key).and_then(|slot| slot.value.clone());
-            (key, value)
-        });
-        self.chunks.push(chunk.collect());
-        self.number += 1;
     }
 }
 
@@ -177,9 +128,16 @@ mod tests {
         Batch { add: vec![(key.into(), change)], ..Batch::default() }
     }
 
+    fn changed(group: &Group) -> Vec<(Key, Known)> {
+        let rows = group.changes().map(|(key, value)| (key.clone(), value.clone()));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort();
+        rows
+    }
+
     #[test]
     fn a_later_batch_sees_an_earlier_one_of_its_group() {
-        let mut group = Group::new(64);
+        let mut group = Group::default();
         let mut first = put("a", "1");
         first.expect.push(("a".into(), Expect::Absent));
         assert!(group.take(first.clone(), nothing).is_ok());
@@ -187,53 +145,37 @@ mod tests {
         let mut second = put("a", "2");
         second.expect.push(("a".into(), Expect::Equals("1".into())));
         assert!(group.take(second, nothing).is_ok());
-        assert_eq!(group.finish(), vec![vec![("a".into(), Some("2".into()))]]);
+        assert_eq!(changed(&group), [("a".into(), Some("2".into()))]);
+        group.clear();
+        assert!(group.is_empty());
     }
 
     #[test]
     fn additions_of_a_group_become_one_row() {
-        let mut group = Group::new(64);
+        let mut group = Group::default();
         let stored = |_: &[u8]| Ok(Some(encode_counter(5)));
         for _ in 0..10 {
             assert!(group.take(add("n", 2), stored).is_ok());
         }
-        assert_eq!(group.finish(), vec![vec![("n".into(), Some(encode_counter(25)))]]);
+        assert_eq!(changed(&group), [("n".into(), Some(encode_counter(25)))]);
     }
 
     #[test]
     fn a_row_that_is_no_counter_refuses_only_its_batch() {
-        let mut group = Group::new(64);
+        let mut group = Group::default();
         let mut bad = add("n", 1);
         bad.put.push(("x".into(), "1".into()));
         let text = |_: &[u8]| Ok(Some(Bytes::from_static(b"text")));
         assert!(matches!(group.take(bad, text), Err(StoreError::Corrupt { .. })));
-        assert!(group.finish().is_empty());
+        assert_eq!(group.changes().count(), 0);
     }
 
     #[test]
-    fn a_batch_is_never_split_and_a_chunk_keeps_its_own_values() {
-        let mut group = Group::new(2);
-        let big = Batch {
-            put: vec![("a".into(), "1".into()), ("b".into(), "1".into()), ("c".into(), "1".into())],
-            ..Batch::default()
-        };
-        assert!(group.take(big, nothing).is_ok());
-        assert!(group.take(put("a", "2"), nothing).is_ok());
-        let chunks = group.finish();
-        assert_eq!(chunks.len(), 2);
-        assert_eq!(chunks[0].len(), 3);
-        assert_eq!(chunks[0][0], ("a".into(), Some("1".into())));
-        assert_eq!(chunks[1], vec![("a".into(), Some("2".into()))]);
-    }
-
-    #[test]
-    fn rows_are_applied_in_key_order() {
-        let mut group = Group::new(64);
-        for key in ["c", "a", "b"] {
-            assert!(group.take(put(key, "1"), nothing).is_ok());
-        }
-        let chunks = group.finish();
-        let keys: Vec<&[u8]> = chunks[0].iter().map(|(key, _)| key.as_ref()).collect();
-        assert_eq!(keys, [b"a", b"b", b"c"]);
+    fn what_is_put_and_deleted_in_one_group_is_deleted() {
+        let mut group = Group::default();
+        assert!(group.take(put("a", "1"), nothing).is_ok());
+        let delete = Batch { delete: vec!["a".into()], ..Batch::default() };
+        assert!(group.take(delete, nothing).is_ok());
+        assert_eq!(changed(&group), [("a".into(), None)]);
     }
 }

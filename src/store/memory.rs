@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::id::Partition;
-use crate::store::embedded::{FORMAT, closed, probe, version_key, version_value};
+use crate::store::directory::{FORMAT, closed, probe, version_key, version_value};
 use crate::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
 
 /// The engine's name in settings and logs.

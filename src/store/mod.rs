@@ -6,11 +6,16 @@
 //! order. A commit is all or nothing within one partition and returns only when it is durable to
 //! the backend's stated promise.
 
+pub mod checkpoint;
+pub mod directory;
 pub mod embedded;
+pub mod engine;
 pub mod faulty;
 pub mod group;
+pub mod journal;
 pub mod keys;
 pub mod memory;
+pub mod recent;
 pub mod redb;
 pub mod sled;
 pub mod writer;

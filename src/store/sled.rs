@@ -1,10 +1,10 @@
 //! The sled engine, inside a fence.
 //!
-//! sled is fast and close to what the relay needs, but its promises are not the ones of
-//! [`Store`], so this file adds what is missing:
+//! sled is close to what the relay needs, but its promises are not the ones of [`Engine`], so this
+//! file adds what is missing:
 //!
 //! * `flush` starts writing without waiting for the disk (on Linux it ends in `sync_file_range`),
-//!   so each group ends with an `fsync` of sled's own files, and only then is it answered;
+//!   so each checkpoint ends with an `fsync` of sled's own files, and only then does it count;
 //! * one thread writes, because concurrent flushes on one tree can deadlock;
 //! * a `sled::Batch` holds about [`CHUNK_ROWS`] rows: large ones make memory and disk grow without
 //!   bound, small ones keep both at the size of the live rows;
@@ -12,10 +12,9 @@
 //! * a missing log is noticed (see [`crate::store::embedded`]), where sled would start empty;
 //! * a clean close writes the digest of the log to [`SEAL_FILE`] and opening compares it, because
 //!   sled drops the rest of a spoiled log in silence, as if it had never been written. After a
-//!   crash there is no seal, and what is torn at the end of the log was never answered.
+//!   crash there is no seal, and what is torn at the end of the log is in the journal still.
 //!
-//! Readers see a group as soon as sled holds it, which is before it is durable. No type of sled
-//! leaves this file.
+//! No type of sled leaves this file.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -23,26 +22,23 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::model::id::Partition;
-use crate::store::embedded::{
-    OpenError, closed, directory_bytes, fenced, fenced_open, io_failure, prepare, probe,
-    settle_format, sync_directory, take_down, unavailable, wait_until,
+use crate::store::directory::{
+    OpenError, closed, fenced_open, io_failure, sync_directory, take_down, unavailable, wait_until,
 };
-use crate::store::group::Chunk;
-use crate::store::writer::{Engine, Writer};
-use crate::store::{Batch, Key, Row, Scope, Store, StoreError};
+use crate::store::embedded::Embedded;
+use crate::store::engine::{Changes, Engine};
+use crate::store::{Key, Row, StoreError};
 
 /// The engine's name in settings, logs and the store directory.
 pub const NAME: &str = "sled";
 
-/// Rows of one `sled::Batch`, unless one commit alone has more.
-pub const CHUNK_ROWS: usize = 64;
+/// Rows of one `sled::Batch`.
+const CHUNK_ROWS: usize = 64;
 
 /// How often sled's own thread wakes. Nothing durable depends on it, but it is the only place
 /// where sled cleans half-empty segments of its log.
@@ -60,151 +56,59 @@ const DIGEST_CHARS: usize = 64;
 /// Where sled puts values too large for its log.
 const BLOB_DIRECTORY: &str = "blobs";
 
-/// A store on disk, by sled.
-pub struct SledStore {
-    shared: Arc<ArcSwapOption<sled::Db>>,
-    writer: Writer,
+/// sled as an engine.
+pub struct Sled {
     dir: PathBuf,
+    cache_bytes: u64,
+    db: ArcSwapOption<sled::Db>,
+    files: Mutex<Files>,
 }
 
-impl SledStore {
-    /// Opens the store in `dir`, or makes an empty one. `cache_bytes` bounds sled's page cache.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; each kind is something else for the operator to do.
-    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        prepare(dir, NAME)?;
-        let shared = Arc::new(ArcSwapOption::empty());
-        let mut engine = SledEngine {
-            dir: dir.to_owned(),
-            cache_bytes,
-            shared: Arc::clone(&shared),
-            log: None,
-            known_blobs: HashSet::new(),
-            sound: false,
-        };
-        let opened = engine.open().and_then(|()| settle_format(&mut engine, dir, NAME));
-        if let Err(error) = opened {
-            engine.shut();
-            return Err(error);
-        }
-        let writer = Writer::start(engine).map_err(|error| OpenError::io(dir, error))?;
-        Ok(SledStore { shared, writer, dir: dir.to_owned() })
+/// What the fence knows of sled's files.
+#[derive(Default)]
+struct Files {
+    /// Our own handle on sled's log, to sync it.
+    log: Option<File>,
+    /// Blob files that are synced already, or were there at opening.
+    known_blobs: HashSet<OsString>,
+    /// Open, and the last checkpoint went well: closing now is a clean close.
+    sound: bool,
+}
+
+/// Opens the store in `dir`, or makes an empty one. `cache_bytes` bounds sled's page cache.
+///
+/// # Errors
+/// See [`OpenError`]; each kind is something else for the operator to do.
+pub fn open(dir: &Path, cache_bytes: u64) -> Result<Embedded<Sled>, OpenError> {
+    let engine = Sled {
+        dir: dir.to_owned(),
+        cache_bytes,
+        db: ArcSwapOption::empty(),
+        files: Mutex::default(),
+    };
+    Embedded::open(dir, engine)
+}
+
+impl Sled {
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read<T>(
         &self,
         work: impl FnOnce(&sled::Db) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let db = self.shared.load();
-        let db = db.as_ref().ok_or_else(closed)?;
-        fenced(|| work(db))
+        let db = self.db.load();
+        work(db.as_ref().ok_or_else(closed)?)
     }
 }
 
-#[async_trait]
-impl Store for SledStore {
-    async fn get(&self, _: Partition, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.read(|db| get(db, key))
-    }
-
-    async fn get_many(&self, keys: &[(Partition, Key)]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        self.read(|db| keys.iter().map(|(_, key)| get(db, key)).collect())
-    }
-
-    async fn scan(
-        &self,
-        _: Scope,
-        range: Range<Key>,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.read(|db| {
-            let rows = db.range::<&[u8], _>(range.start.as_ref()..range.end.as_ref());
-            rows.take(limit)
-                .map(|row| {
-                    let (key, value) = row.map_err(|error| read_failure(error, &range.start))?;
-                    Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
-                })
-                .collect()
-        })
-    }
-
-    async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), StoreError> {
-        self.writer.commit(partition, batch).await
-    }
-
-    async fn commit_all(&self, batches: Vec<(Partition, Batch)>) -> Vec<Result<(), StoreError>> {
-        self.writer.commit_all(batches).await
-    }
-
-    async fn check(&self) -> Result<(), StoreError> {
-        probe(self).await
-    }
-
-    fn disk_bytes(&self) -> u64 {
-        directory_bytes(&self.dir)
-    }
-
-    fn engine(&self) -> &'static str {
-        NAME
-    }
-
-    async fn close(&self) {
-        self.writer.close().await;
-    }
-}
-
-/// The writer's side.
-struct SledEngine {
-    dir: PathBuf,
-    cache_bytes: u64,
-    shared: Arc<ArcSwapOption<sled::Db>>,
-    /// Our own handle on sled's log, to sync it.
-    log: Option<File>,
-    /// Blob files that are synced already, or were there at opening.
-    known_blobs: HashSet<OsString>,
-    /// Open, and the last group went well: closing now is a clean close.
-    sound: bool,
-}
-
-impl SledEngine {
-    fn open(&mut self) -> Result<(), OpenError> {
-        if is_locked(&self.dir) {
-            return Err(OpenError::Locked { dir: self.dir.clone() });
-        }
-        break_seal(&self.dir)?;
-        let config = sled::Config::new()
-            .path(&self.dir)
-            .cache_capacity(self.cache_bytes)
-            .flush_every_ms(Some(HOUSEKEEPING_MS))
-            .mode(sled::Mode::LowSpace);
-        let db = fenced_open(&self.dir, || {
-            config.open().map_err(|error| open_failure(&self.dir, error))
-        })?;
-        let prepared = File::open(self.dir.join(LOG_FILE)).and_then(|log| {
-            self.log = Some(log);
-            self.known_blobs = blob_names(&self.dir)?;
-            sync_directory(&self.dir.join(BLOB_DIRECTORY))?;
-            sync_directory(&self.dir)
-        });
-        prepared.map_err(|error| OpenError::io(&self.dir, error))?;
-        self.shared.store(Some(Arc::new(db)));
-        self.sound = true;
-        Ok(())
-    }
-
-    fn db(&self) -> Result<Arc<sled::Db>, StoreError> {
-        self.shared.load_full().ok_or_else(closed)
-    }
-
+impl Files {
     /// What sled's `flush` leaves undone.
-    fn sync(&mut self) -> io::Result<()> {
-        let blobs = blob_names(&self.dir)?;
+    fn sync(&mut self, dir: &Path) -> io::Result<()> {
+        let blobs = blob_names(dir)?;
         if blobs != self.known_blobs {
-            let directory = self.dir.join(BLOB_DIRECTORY);
+            let directory = dir.join(BLOB_DIRECTORY);
             for name in blobs.difference(&self.known_blobs) {
                 match File::open(directory.join(name)) {
                     Ok(blob) => blob.sync_all()?,
@@ -223,27 +127,62 @@ impl SledEngine {
     }
 }
 
-impl Engine for SledEngine {
-    const CHUNK_ROWS: usize = CHUNK_ROWS;
+impl Engine for Sled {
+    const NAME: &'static str = NAME;
 
-    fn read(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        get(&*self.db()?, key)
-    }
-
-    fn is_empty(&mut self) -> Result<bool, StoreError> {
-        match self.db()?.iter().next() {
-            None => Ok(true),
-            Some(Ok(_)) => Ok(false),
-            Some(Err(error)) => Err(read_failure(error, &[])),
+    fn open(&self) -> Result<(), OpenError> {
+        if is_locked(&self.dir) {
+            return Err(OpenError::Locked { dir: self.dir.clone() });
         }
+        break_seal(&self.dir)?;
+        let config = sled::Config::new()
+            .path(&self.dir)
+            .cache_capacity(self.cache_bytes)
+            .flush_every_ms(Some(HOUSEKEEPING_MS))
+            .mode(sled::Mode::LowSpace);
+        let db = fenced_open(&self.dir, || {
+            config.open().map_err(|error| open_failure(&self.dir, error))
+        })?;
+        let mut files = self.files();
+        let prepared = File::open(self.dir.join(LOG_FILE)).and_then(|log| {
+            files.log = Some(log);
+            files.known_blobs = blob_names(&self.dir)?;
+            sync_directory(&self.dir.join(BLOB_DIRECTORY))?;
+            sync_directory(&self.dir)
+        });
+        prepared.map_err(|error| OpenError::io(&self.dir, error))?;
+        files.sound = true;
+        self.db.store(Some(Arc::new(db)));
+        Ok(())
     }
 
-    fn apply(&mut self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
-        let db = self.db()?;
-        self.sound = false;
-        for chunk in chunks {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.read(|db| {
+            let value = db.get(key).map_err(|error| read_failure(error, key))?;
+            Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        })
+    }
+
+    fn scan(&self, range: &Range<Key>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.read(|db| {
+            let rows = db.range::<&[u8], _>(range.start.as_ref()..range.end.as_ref());
+            rows.take(limit)
+                .map(|row| {
+                    let (key, value) = row.map_err(|error| read_failure(error, &range.start))?;
+                    Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+                })
+                .collect()
+        })
+    }
+
+    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        let db = self.db.load_full().ok_or_else(closed)?;
+        let mut files = self.files();
+        files.sound = false;
+        let mut rows = changes.iter().peekable();
+        while rows.peek().is_some() {
             let mut batch = sled::Batch::default();
-            for (key, value) in chunk {
+            for (key, value) in rows.by_ref().take(CHUNK_ROWS) {
                 match value {
                     Some(value) => batch.insert(key.as_ref(), value.as_ref()),
                     None => batch.remove(key.as_ref()),
@@ -252,29 +191,23 @@ impl Engine for SledEngine {
             db.apply_batch(batch).map_err(write_failure)?;
         }
         db.flush().map_err(write_failure)?;
-        self.sync().map_err(io_failure)?;
-        self.sound = true;
+        files.sync(&self.dir).map_err(io_failure)?;
+        files.sound = true;
         Ok(())
     }
 
-    fn shut(&mut self) {
-        take_down(&self.shared);
-        self.log = None;
+    fn shut(&self) {
+        take_down(&self.db);
+        let mut files = self.files();
+        files.log = None;
         // sled's threads let go of the file a moment after the last handle is dropped.
         if !wait_until(|| !is_locked(&self.dir)) {
             tracing::warn!("sled has not released its files yet");
-        } else if std::mem::take(&mut self.sound)
+        } else if std::mem::take(&mut files.sound)
             && let Err(error) = seal(&self.dir)
         {
             tracing::warn!(%error, "the closed store has no seal; the next opening trusts its log");
         }
-    }
-
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        self.open().map_err(|error| match error {
-            OpenError::Io { source, .. } => io_failure(source),
-            other => unavailable(other.to_string()),
-        })
     }
 }
 
@@ -333,11 +266,6 @@ fn log_digest(dir: &Path) -> io::Result<String> {
 
 fn blob_names(dir: &Path) -> io::Result<HashSet<OsString>> {
     fs::read_dir(dir.join(BLOB_DIRECTORY))?.map(|entry| Ok(entry?.file_name())).collect()
-}
-
-fn get(db: &sled::Db, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-    let value = db.get(key).map_err(|error| read_failure(error, key))?;
-    Ok(value.map(|value| Bytes::copy_from_slice(&value)))
 }
 
 fn read_failure(error: sled::Error, key: &[u8]) -> StoreError {

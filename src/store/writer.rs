@@ -1,22 +1,27 @@
 //! The writer thread of an embedded store: one thread, many commits, one sync.
 //!
 //! Callers hand in submissions over a bounded channel and wait. The thread takes everything that
-//! is waiting, judges it as one [`Group`], has the engine apply and sync it once, and answers all.
-//! While it syncs, the next group gathers, so the price of durability is shared by whoever waits.
+//! is waiting, judges it as one [`Group`], writes one record to the journal, syncs it, and answers
+//! all. While it syncs, the next group gathers, so the price of durability is shared by whoever
+//! waits. The rows are then [recent](Recent); when they are many, they go to the engine by a
+//! [checkpoint](Checkpoints).
 //!
-//! A failed group answers `Unavailable` or `Full` for each of its batches. The engine is then
-//! opened again, because what it holds in memory is no longer known to be what is on disk, and
-//! later groups are served.
+//! A failed group answers `Unavailable` or `Full` for each of its batches. What it left in the
+//! journal is cut off before the next group is served.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::id::Partition;
-use crate::store::embedded::{closed, fenced, unavailable};
-use crate::store::group::{Chunk, Group};
+use crate::store::checkpoint::Checkpoints;
+use crate::store::directory::{closed, fenced, io_failure, repeated};
+use crate::store::engine::Engine;
+use crate::store::group::Group;
+use crate::store::journal::Journal;
+use crate::store::recent::Recent;
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 
@@ -29,29 +34,16 @@ const GROUP_ROWS: usize = 4096;
 /// A group takes no further submission once it writes this many bytes.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// The shortest time between two attempts to open a failed engine again.
-const REOPEN_EVERY: Duration = Duration::from_secs(1);
+/// Syncs begin at least so far apart. A sync costs about as much however many commits share it, so
+/// whoever commits in a burst waits a little for company.
+const SYNC_EVERY: Duration = Duration::from_millis(2);
 
-/// What the writer thread needs of an embedded engine.
-pub trait Engine: Send + 'static {
-    /// About how many rows one chunk holds. A chunk is applied all or nothing, even in a crash.
-    const CHUNK_ROWS: usize;
+/// Recent rows are brought into the engine when they take about so many bytes of memory.
+const GENERATION_BYTES: usize = 32 << 20;
 
-    /// The value of one row as the last applied group left it.
-    fn read(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
-
-    /// Whether the engine holds no row at all.
-    fn is_empty(&mut self) -> Result<bool, StoreError>;
-
-    /// Applies the chunks in order and returns when they are durable.
-    fn apply(&mut self, chunks: Vec<Chunk>) -> Result<(), StoreError>;
-
-    /// Closes the engine. Readers find the store closed.
-    fn shut(&mut self);
-
-    /// Opens a shut engine again.
-    fn reopen(&mut self) -> Result<(), StoreError>;
-}
+/// Recent rows may take so many times [`GENERATION_BYTES`] while the engine has not taken the
+/// generation before; then commits wait for it.
+const GENERATIONS_MAX: usize = 3;
 
 /// The answers to one submission, in the order of its batches.
 type Answers = Vec<Result<(), StoreError>>;
@@ -76,9 +68,21 @@ impl Writer {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start<E: Engine>(engine: E) -> io::Result<Self> {
+    pub fn start<E: Engine>(
+        engine: Arc<E>,
+        recent: Arc<Recent>,
+        journal: Journal,
+        checkpoints: Checkpoints,
+    ) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING_SUBMISSIONS);
-        let thread = WriterThread { engine, failed: false, last_reopen: None };
+        let thread = WriterThread {
+            engine,
+            recent,
+            journal,
+            checkpoints,
+            group: Group::default(),
+            next_sync: now(),
+        };
         std::thread::Builder::new()
             .name("offpush-store".into())
             .spawn(move || thread.run(waiting))?;
@@ -118,17 +122,25 @@ impl Writer {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the thread has no runtime whose clock it asks")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 struct WriterThread<E> {
-    engine: E,
-    /// The engine may hold in memory what is not on disk: open it again before using it.
-    failed: bool,
-    last_reopen: Option<Instant>,
+    engine: Arc<E>,
+    recent: Arc<Recent>,
+    journal: Journal,
+    checkpoints: Checkpoints,
+    group: Group,
+    next_sync: Instant,
 }
 
 impl<E: Engine> WriterThread<E> {
     fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut closing = Vec::new();
         while let Some(first) = orders.blocking_recv() {
+            self.pace();
             let group = gather(first, &mut orders, &mut closing);
             if !closing.is_empty() {
                 // Nothing new comes in; what waits already is still served.
@@ -136,10 +148,21 @@ impl<E: Engine> WriterThread<E> {
             }
             self.serve(group);
         }
-        self.engine.shut();
+        self.shut();
         for done in closing {
             let _ = done.send(());
         }
+    }
+
+    /// Waits until the next sync may begin.
+    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
+    fn pace(&mut self) {
+        let now = now();
+        let wait = self.next_sync.saturating_duration_since(now);
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+        self.next_sync = now + wait + SYNC_EVERY;
     }
 
     fn serve(&mut self, group: Vec<Submission>) {
@@ -150,20 +173,13 @@ impl<E: Engine> WriterThread<E> {
                 (submission.batches, (submission.reply, count))
             })
             .unzip();
-        let outcome = self.ready().and_then(|()| {
-            let applied = measured(|| fenced(|| apply(&mut self.engine, batches)));
-            if let Err(error) = &applied {
-                tracing::error!(%error, "a group of commits failed; opening the store again");
-                self.failed = true;
-                self.engine.shut();
-                // This group keeps its own error, whether opening again works or not.
-                let _ = self.ready();
-            }
-            applied
-        });
+        let outcome = self.commit(batches);
         let (mut answers, failure) = match outcome {
             Ok(answers) => (answers.into_iter(), None),
-            Err(error) => (Vec::new().into_iter(), Some(error)),
+            Err(error) => {
+                tracing::error!(%error, "a group of commits failed");
+                (Vec::new().into_iter(), Some(error))
+            }
         };
         for (reply, count) in replies {
             let answer = match &failure {
@@ -175,32 +191,67 @@ impl<E: Engine> WriterThread<E> {
         }
     }
 
-    /// Opens a failed engine again, not too often.
-    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
-    fn ready(&mut self) -> Result<(), StoreError> {
-        if !self.failed {
-            return Ok(());
+    /// Judges the batches of a group in order and makes the accepted ones durable.
+    fn commit(&mut self, submissions: Vec<Vec<(Partition, Batch)>>) -> Result<Answers, StoreError> {
+        let started = now();
+        self.journal.mend().map_err(io_failure)?;
+        if self.recent.bytes() >= GENERATIONS_MAX * GENERATION_BYTES {
+            // The engine is slower than what comes in: whoever commits waits for it.
+            self.checkpoints.settled()?;
         }
-        if self.last_reopen.is_some_and(|last| last.elapsed() < REOPEN_EVERY) {
-            return Err(unavailable("the store failed and is not open again yet"));
+        let mut answers = Vec::with_capacity(submissions.len());
+        for (_, batch) in submissions.into_iter().flatten() {
+            let read = |key: &[u8]| match self.recent.get(key) {
+                Some(known) => Ok(known),
+                None => fenced(|| self.engine.get(key)),
+            };
+            answers.push(self.group.take(batch, read));
         }
-        self.last_reopen = Some(Instant::now());
-        fenced(|| self.engine.reopen())?;
-        tracing::info!("the store is open again");
-        self.failed = false;
-        Ok(())
+        if !self.group.is_empty() {
+            let written = self.journal.append(self.group.changes());
+            self.group.clear();
+            let rows = written.map_err(io_failure)?;
+            let bytes = rows.bytes();
+            let bytes = self.recent.insert(rows, bytes);
+            events::store_committed(started.elapsed());
+            self.checkpoint(bytes);
+        }
+        Ok(answers)
     }
-}
 
-/// Tells the metrics how long a group took until it was durable.
-#[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
-fn measured<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let started = Instant::now();
-    let applied = work();
-    if applied.is_ok() {
-        events::store_committed(started.elapsed());
+    /// Freezes the recent rows when they are many and the engine has taken the generation before.
+    fn checkpoint(&mut self, bytes: usize) {
+        if bytes < GENERATION_BYTES || self.recent.is_frozen() {
+            return;
+        }
+        let last = self.journal.number();
+        if let Err(error) = self.journal.rotate() {
+            tracing::error!(%error, "no new journal file can be made; the old one goes on");
+            return;
+        }
+        if let Some(frozen) = self.recent.freeze() {
+            self.checkpoints.begin(frozen, last);
+        }
     }
-    applied
+
+    /// Brings everything into the engine and closes it.
+    fn shut(mut self) {
+        let mut settled = self.checkpoints.settled();
+        if let (Ok(()), Some(frozen)) = (&settled, self.recent.freeze()) {
+            self.checkpoints.begin(frozen, self.journal.number());
+            settled = self.checkpoints.settled();
+        }
+        self.checkpoints.stop();
+        match settled {
+            Ok(()) => {
+                if let Err(error) = self.journal.discard() {
+                    tracing::warn!(%error, "a journal file is left behind and will be read again");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the last rows stay in the journal"),
+        }
+        self.engine.shut();
+    }
 }
 
 /// Takes what waits, up to the limits of a group.
@@ -231,153 +282,154 @@ fn gather(
     group
 }
 
-/// Judges the batches of a group in order and applies the accepted ones.
-fn apply<E: Engine>(
-    engine: &mut E,
-    submissions: Vec<Vec<(Partition, Batch)>>,
-) -> Result<Answers, StoreError> {
-    let mut group = Group::new(E::CHUNK_ROWS);
-    let mut answers = Vec::with_capacity(submissions.len());
-    for (_, batch) in submissions.into_iter().flatten() {
-        answers.push(group.take(batch, |key| engine.read(key)));
-    }
-    let chunks = group.finish();
-    if !chunks.is_empty() {
-        engine.apply(chunks)?;
-    }
-    Ok(answers)
-}
-
-/// The same failure once more, for the next caller of the group.
-fn repeated(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Full => StoreError::Full,
-        StoreError::Unavailable(source) => unavailable(source.to_string()),
-        other => unavailable(other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
+    use std::collections::VecDeque;
+    use std::ops::Range;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
 
     use super::*;
+    use crate::store::directory::{OpenError, unavailable};
+    use crate::store::engine::Changes;
+    use crate::store::{Key, Row, journal};
 
-    /// What the scripted engine does with the next group it is given.
-    #[derive(Clone, Copy)]
+    /// What the scripted engine does with the next generation it is given.
+    #[derive(Clone, Copy, Debug)]
     enum Next {
-        Apply,
         Fail,
         Fill,
         Panic,
     }
 
     #[derive(Default)]
-    struct Script {
-        rows: Mutex<BTreeMap<Bytes, Bytes>>,
+    struct Scripted {
+        rows: Mutex<Changes>,
         next: Mutex<VecDeque<Next>>,
-        groups: AtomicUsize,
-        reopened: AtomicUsize,
+        applied: AtomicUsize,
+        opened: AtomicUsize,
         shut: AtomicUsize,
     }
 
-    struct Scripted(Arc<Script>);
-
     impl Engine for Scripted {
-        const CHUNK_ROWS: usize = 64;
+        const NAME: &'static str = "scripted";
 
-        fn read(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-            Ok(self.0.rows.lock().expect("no panic").get(key).cloned())
-        }
-
-        fn is_empty(&mut self) -> Result<bool, StoreError> {
-            Ok(self.0.rows.lock().expect("no panic").is_empty())
-        }
-
-        fn apply(&mut self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
-            self.0.groups.fetch_add(1, Ordering::SeqCst);
-            let next = self.0.next.lock().expect("no panic").pop_front();
-            match next.unwrap_or(Next::Apply) {
-                Next::Fail => return Err(unavailable("a broken disk")),
-                Next::Fill => return Err(StoreError::Full),
-                Next::Panic => panic!("a broken page"),
-                Next::Apply => {}
-            }
-            let mut rows = self.0.rows.lock().expect("no panic");
-            for (key, value) in chunks.into_iter().flatten() {
-                match value {
-                    Some(value) => rows.insert(key, value),
-                    None => rows.remove(&key),
-                };
-            }
+        fn open(&self) -> Result<(), OpenError> {
+            self.opened.fetch_add(1, Ordering::SeqCst);
             Ok(())
         }
 
-        fn shut(&mut self) {
-            self.0.shut.fetch_add(1, Ordering::SeqCst);
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            Ok(self.rows.lock().expect("no panic").get(key).cloned().flatten())
         }
 
-        fn reopen(&mut self) -> Result<(), StoreError> {
-            self.0.reopened.fetch_add(1, Ordering::SeqCst);
+        fn scan(&self, _: &Range<Key>, _: usize) -> Result<Vec<Row>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+            let next = self.next.lock().expect("no panic").pop_front();
+            match next {
+                Some(Next::Fail) => return Err(unavailable("a broken disk")),
+                Some(Next::Fill) => return Err(StoreError::Full),
+                Some(Next::Panic) => panic!("a broken page"),
+                None => {}
+            }
+            self.applied.fetch_add(1, Ordering::SeqCst);
+            self.rows.lock().expect("no panic").extend(changes.clone());
             Ok(())
+        }
+
+        fn shut(&self) {
+            self.shut.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    fn started(next: &[Next]) -> (Arc<Script>, Writer) {
-        let script = Arc::new(Script::default());
-        script.next.lock().expect("no panic").extend(next);
-        let writer = Writer::start(Scripted(Arc::clone(&script))).expect("a thread");
-        (script, writer)
+    struct Fixture {
+        dir: tempfile::TempDir,
+        engine: Arc<Scripted>,
+        writer: Writer,
+    }
+
+    fn started(next: &[Next], fails: Option<io::ErrorKind>) -> Fixture {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let engine = Arc::new(Scripted::default());
+        engine.next.lock().expect("no panic").extend(next);
+        let recent = Arc::new(Recent::default());
+        let mut journal = Journal::begin(dir.path(), 1).expect("a file");
+        journal.fails = fails;
+        let checkpoints =
+            Checkpoints::start(engine.clone(), recent.clone(), dir.path()).expect("a thread");
+        let writer = Writer::start(engine.clone(), recent, journal, checkpoints);
+        Fixture { dir, engine, writer: writer.expect("a thread") }
     }
 
     fn put(key: &'static str) -> (Partition, Batch) {
-        let put = vec![(key.into(), Bytes::from_static(b"1"))];
-        (Partition::of_hash(0), Batch { put, ..Batch::default() })
+        put_bytes(key, Bytes::from_static(b"1"))
+    }
+
+    fn put_bytes(key: &'static str, value: Bytes) -> (Partition, Batch) {
+        (Partition::of_hash(0), Batch { put: vec![(key.into(), value)], ..Batch::default() })
     }
 
     #[tokio::test]
     async fn a_failed_group_is_answered_and_the_next_is_served() {
-        for (next, is_full) in [(Next::Fail, false), (Next::Panic, false), (Next::Fill, true)] {
-            let (script, writer) = started(&[next]);
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+            let Fixture { dir, engine, writer } = started(&[], Some(kind));
             let answers = writer.commit_all(vec![put("a"), put("b")]).await;
             assert_eq!(answers.len(), 2);
             for answer in answers {
                 match answer {
-                    Err(StoreError::Full) => assert!(is_full),
-                    Err(StoreError::Unavailable(_)) => assert!(!is_full),
+                    Err(StoreError::Full) => assert_eq!(kind, io::ErrorKind::StorageFull),
+                    Err(StoreError::Unavailable(_)) => assert_eq!(kind, io::ErrorKind::Other),
                     other => panic!("{other:?}"),
                 }
             }
-            assert_eq!(script.shut.load(Ordering::SeqCst), 1);
-            assert_eq!(script.reopened.load(Ordering::SeqCst), 1);
             assert!(writer.commit_all(vec![put("c")]).await[0].is_ok());
-            assert!(!script.rows.lock().expect("no panic").contains_key(&b"a"[..]));
+            let (found, _) = journal::replay(dir.path()).expect("its own files");
+            assert_eq!(found.keys().collect::<Vec<_>>(), [&Key::from("c")]);
+            writer.close().await;
+            assert_eq!(engine.get(b"a").ok(), Some(None));
+            assert_eq!(engine.get(b"c").ok(), Some(Some(Bytes::from_static(b"1"))));
         }
     }
 
     #[tokio::test]
-    async fn one_call_is_one_group() {
-        let (script, writer) = started(&[]);
-        let batches = vec![put("a"), put("b"), put("c")];
-        assert!(writer.commit_all(batches).await.iter().all(Result::is_ok));
-        assert_eq!(script.groups.load(Ordering::SeqCst), 1);
+    async fn a_generation_the_engine_refuses_is_tried_again() {
+        for next in [Next::Fail, Next::Fill, Next::Panic] {
+            let Fixture { dir: _dir, engine, writer } = started(&[next], None);
+            let large = Bytes::from(vec![0; GENERATION_BYTES]);
+            assert!(writer.commit_all(vec![put_bytes("a", large)]).await[0].is_ok());
+            while engine.opened.load(Ordering::SeqCst) == 0 {
+                assert!(writer.commit_all(vec![put("b")]).await[0].is_ok(), "{next:?}");
+            }
+            assert!(engine.shut.load(Ordering::SeqCst) >= 1);
+            writer.close().await;
+            assert!(engine.get(b"a").is_ok_and(|row| row.is_some()), "{next:?}");
+        }
     }
 
     #[tokio::test]
-    async fn a_group_that_changes_nothing_costs_no_sync() {
-        let (script, writer) = started(&[]);
-        let batches = vec![(Partition::of_hash(0), Batch::default())];
-        assert!(writer.commit_all(batches).await[0].is_ok());
-        assert_eq!(script.groups.load(Ordering::SeqCst), 0);
-    }
-
-    #[tokio::test]
-    async fn closing_shuts_the_engine_and_refuses_the_rest() {
-        let (script, writer) = started(&[]);
+    async fn what_the_engine_refuses_to_the_end_stays_in_the_journal() {
+        let Fixture { dir, engine, writer } = started(&[Next::Fail; 8], None);
+        assert!(writer.commit_all(vec![put("a")]).await[0].is_ok());
         writer.close().await;
-        assert_eq!(script.shut.load(Ordering::SeqCst), 1);
+        assert_eq!(engine.applied.load(Ordering::SeqCst), 0);
+        let (found, _) = journal::replay(dir.path()).expect("its own files");
+        assert_eq!(found.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn closing_brings_everything_into_the_engine_and_refuses_the_rest() {
+        let Fixture { dir, engine, writer } = started(&[], None);
+        assert!(writer.commit_all(vec![put("a"), put("b")]).await.iter().all(Result::is_ok));
+        assert_eq!(engine.applied.load(Ordering::SeqCst), 0, "no commit waits for the engine");
+        writer.close().await;
+        assert_eq!(engine.applied.load(Ordering::SeqCst), 1);
+        assert_eq!(engine.shut.load(Ordering::SeqCst), 1);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 0);
         let (partition, batch) = put("a");
         assert!(matches!(writer.commit(partition, batch).await, Err(StoreError::Unavailable(_))));
     }

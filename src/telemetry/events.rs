@@ -29,6 +29,8 @@ pub const PUSH_LATENCY_SECONDS: &str = "offpush_push_latency_seconds";
 pub const ACCEPT_SECONDS: &str = "offpush_accept_seconds";
 /// One durable commit.
 pub const STORE_COMMIT_SECONDS: &str = "offpush_store_commit_seconds";
+/// How long a generation of rows took from the journal into the engine.
+pub const STORE_CHECKPOINT_SECONDS: &str = "offpush_store_checkpoint_seconds";
 /// Parcels that wait or are being sent.
 pub const QUEUE_PARCELS: &str = "offpush_queue_parcels";
 /// Bytes of the queue.
@@ -70,6 +72,7 @@ pub(in crate::telemetry) fn describe_all() {
     describe_histogram!(PUSH_LATENCY_SECONDS, Unit::Seconds, "Vendor request to answer.");
     describe_histogram!(ACCEPT_SECONDS, Unit::Seconds, "Reading a message to its commit.");
     describe_histogram!(STORE_COMMIT_SECONDS, Unit::Seconds, "One durable store commit.");
+    describe_histogram!(STORE_CHECKPOINT_SECONDS, Unit::Seconds, "From the journal to the engine.");
     describe_gauge!(QUEUE_PARCELS, "Parcels waiting or being sent.");
     describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes of queued parcels.");
     describe_gauge!(LANES, "Lanes, by condition.");
@@ -204,6 +207,12 @@ pub fn pushes_in_flight(vendor: &'static str, deliveries: usize) {
 /// One commit became durable.
 pub fn store_committed(took: Duration) {
     histogram!(STORE_COMMIT_SECONDS).record(took);
+}
+
+/// A generation of rows went from the journal into the engine.
+pub fn store_checkpointed(rows: usize, took: Duration) {
+    histogram!(STORE_CHECKPOINT_SECONDS).record(took);
+    tracing::debug!(rows, took_ms = took.as_millis() as u64, "rows went to the engine");
 }
 
 /// How much waits.

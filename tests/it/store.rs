@@ -11,13 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use offpush::model::id::Partition;
-use offpush::store::embedded::OpenError;
+use offpush::store::directory::OpenError;
 use offpush::store::faulty::FaultyStore;
 use offpush::store::keys::after_prefix;
 use offpush::store::memory::MemoryStore;
-use offpush::store::redb::RedbStore;
-use offpush::store::sled::SledStore;
 use offpush::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
+use offpush::store::{redb, sled};
 use tempfile::TempDir;
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -76,8 +75,8 @@ fn open(backend: Backend, dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match backend {
         Backend::Memory => Arc::new(MemoryStore::new()),
         Backend::FaultyMemory => Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()))),
-        Backend::Sled => Arc::new(SledStore::open(dir, CACHE_BYTES)?),
-        Backend::Redb => Arc::new(RedbStore::open(dir, CACHE_BYTES)?),
+        Backend::Sled => Arc::new(sled::open(dir, CACHE_BYTES)?),
+        Backend::Redb => Arc::new(redb::open(dir, CACHE_BYTES)?),
     })
 }
 

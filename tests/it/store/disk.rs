@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use offpush::store::Batch;
-use offpush::store::embedded::{ENGINE_FILE, OpenError, version_key};
+use offpush::store::directory::{ENGINE_FILE, OpenError, version_key};
 use offpush::store::group::{decode_counter, encode_counter};
 
 use crate::store::{Backend, Fixture, ON_DISK, add, bytes, open, place, put};
@@ -68,7 +68,7 @@ async fn a_directory_in_use_is_refused() {
 async fn a_newer_format_is_refused_and_left_alone() {
     for backend in ON_DISK {
         let fixture = Fixture::new(backend);
-        let version = Bytes::copy_from_slice(&2_u32.to_be_bytes());
+        let version = Bytes::copy_from_slice(&3_u32.to_be_bytes());
         let mut batch = put(&[("a", "1")]);
         batch.put.push((version_key(), version));
         fixture.commit(batch).await.expect("a commit");
@@ -78,7 +78,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             let Err(OpenError::Newer { found, known, .. }) = refused else {
                 panic!("{backend:?} opened a newer format");
             };
-            assert_eq!((found, known), (2, 1));
+            assert_eq!((found, known), (3, 2));
         }
     }
 }

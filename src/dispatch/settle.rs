@@ -1,0 +1,155 @@
+//! Writes down what became of a lane's parcels, as many together as have been answered meanwhile,
+//! and draws the consequences for the lane and its certificate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::credentials::{self, Certificate};
+use crate::dispatch::Dispatch;
+use crate::dispatch::lane::{Lane, Turn};
+use crate::outcome::{Effect, Settlement};
+use crate::results::event::{CertificateBroken, Event};
+use crate::store::{Batch, StoreError};
+use crate::telemetry::events;
+
+/// Most parcels settled together.
+const TOGETHER_MAX: usize = 512;
+
+/// First wait between two tries to write an outcome down.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+
+/// Longest wait between two tries to write an outcome down.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// An answered parcel. Draining waits for it as long as it is not settled.
+pub struct Answered {
+    /// What is to be settled.
+    pub settlement: Settlement,
+    /// Makes draining wait.
+    pub pending: TaskTrackerToken,
+}
+
+/// Settles a lane's parcels until nobody can answer any more.
+pub async fn run(
+    dispatch: Arc<Dispatch>,
+    lane: Arc<Lane>,
+    mut answers: UnboundedReceiver<Answered>,
+) {
+    let mut together = Vec::new();
+    while answers.recv_many(&mut together, TOGETHER_MAX).await > 0 {
+        let (parcels, pending): (Vec<_>, Vec<_>) =
+            together.drain(..).map(|answered| (answered.settlement, answered.pending)).unzip();
+        let results = dispatch.rooms.outcome.settle(&parcels).await;
+        for ((parcel, result), pending) in parcels.into_iter().zip(results).zip(pending) {
+            match result {
+                Err(error) if !matches!(error, StoreError::Conflict) => {
+                    tracing::error!(%error, "an outcome cannot be written yet");
+                    let (dispatch, lane) = (dispatch.clone(), lane.clone());
+                    tokio::spawn(async move {
+                        dispatch.settle_later(&lane, parcel).await;
+                        drop(pending);
+                    });
+                }
+                result => dispatch.conclude(&lane, &parcel, result.ok()).await,
+            }
+        }
+    }
+}
+
+impl Dispatch {
+    /// Writes an outcome down, as often as it takes: until then the parcel is not done with.
+    async fn settle_later(&self, lane: &Lane, parcel: Settlement) {
+        let mut wait = WAIT_MIN;
+        let settled = loop {
+            if self.is_draining() {
+                break None;
+            }
+            tokio::time::sleep(wait).await;
+            let mut results = self.rooms.outcome.settle(std::slice::from_ref(&parcel)).await;
+            match results.pop() {
+                Some(Ok(effect)) => break Some(effect),
+                Some(Err(StoreError::Conflict)) | None => break None,
+                Some(Err(error)) => tracing::error!(%error, "an outcome cannot be written yet"),
+            }
+            wait = (wait * 2).min(WAIT_MAX);
+        };
+        self.conclude(lane, &parcel, settled).await;
+    }
+
+    /// What follows from a settled parcel. Without an effect the outcome was void: either somebody
+    /// took over after a lost lease, or an earlier try of ours was applied although its answer was
+    /// lost. Both times the row is not ours.
+    async fn conclude(&self, lane: &Lane, parcel: &Settlement, effect: Option<Effect>) {
+        if effect.is_some() && lane.believes_dead() {
+            self.rooms.outcome.retire_dead(parcel).await;
+        }
+        // First let go of it: what follows may look for its row, which is due again.
+        lane.release(parcel.held.id());
+        match effect {
+            Some(effect) => self.act(lane, parcel.certificate.as_deref(), &effect).await,
+            None => {
+                tracing::info!(
+                    message_id = %parcel.held.parcel.message_id,
+                    "an outcome came too late and is discarded"
+                );
+                lane.learn_nothing();
+            }
+        }
+        lane.finished(parcel.held.parcel.deliveries.len());
+    }
+
+    /// What follows for the lane and its certificate.
+    async fn act(&self, lane: &Lane, certificate: Option<&Certificate>, effect: &Effect) {
+        let now = self.rooms.clock.instant();
+        let turn = lane.learn(effect, now);
+        if effect.waits_until.is_some() {
+            self.look();
+        }
+        let Some(certificate) = certificate else { return };
+        let vendor = certificate.vendor.profile().name;
+        match turn {
+            Some(Turn::Opened) => {
+                let why = effect.trouble.as_deref().unwrap_or_default();
+                let failures = self.settings.breaker_failures;
+                events::breaker_opened(lane.cert_id().0, vendor, failures, why);
+            }
+            Some(Turn::Closed) => events::breaker_closed(lane.cert_id().0, vendor),
+            None => {}
+        }
+        let Some(rejection) = &effect.auth else { return };
+        if rejection.renew {
+            lane.renew_connections();
+            self.rooms.transport.retire(lane.cert_id().0, lane.generation());
+            return;
+        }
+        let why = [rejection.code.as_str(), rejection.says.as_str()].join(" ").trim().to_owned();
+        let info = &certificate.info;
+        let broken = Event::CertificateBroken(CertificateBroken {
+            cert_id: info.cert_id,
+            name: &info.name,
+            vendor,
+            platform: certificate.vendor.profile().tencent_platform,
+            why: &why,
+        });
+        let results = self.rooms.outcome.results();
+        let (partition, now) = (credentials::partition_of(info.app), self.rooms.clock.now());
+        let mut batch = Batch::default();
+        let added = results.add(info.app, partition, &broken, now, &mut batch);
+        let marked = self
+            .rooms
+            .credentials
+            .mark_broken_and(info.cert_id, info.revision, Some(why.clone()), batch)
+            .await;
+        match marked {
+            Ok(true) => {
+                results.added(info.app, added);
+                events::certificate_broken(info.cert_id.0, vendor, &rejection.code);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "a broken certificate could not be marked"),
+        }
+    }
+}

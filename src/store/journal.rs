@@ -1,0 +1,452 @@
+//! The journal of an embedded store: what makes a commit durable.
+//!
+//! A file holds **records**, one per group of commits, each the final values of the rows the group
+//! changed. Writing a record and syncing the file is all that a commit waits for; the engine gets
+//! the rows later, many groups together, and then the file is removed. Reading the files again in
+//! their order gives the rows that the engine may not have: values are final, so applying one twice
+//! changes nothing.
+//!
+//! ```text
+//! file    "OFFPUSHJ" format:u32 number:u64
+//! record  length:u32 check of the length:u32 check of the rows:u32 rows
+//! row     key length:u32 value length:u32 (all ones: deleted) key value
+//! ```
+//!
+//! Numbers are little-endian, checks are CRC-32. A record is synced before the next one is written,
+//! so a crash can spoil the last record of the last file only, and nobody was told that it is
+//! there. Anything else that cannot be read is damage.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::store::Key;
+use crate::store::directory::{OpenError, sync_directory};
+use crate::store::engine::Changes;
+use crate::store::recent::Known;
+
+/// What the names of journal files begin with; their number follows.
+const PREFIX: &str = "offpush.journal.";
+
+const MAGIC: &[u8; 8] = b"OFFPUSHJ";
+const FORMAT: u32 = 1;
+const FILE_HEADER: usize = 20;
+const RECORD_HEADER: usize = 12;
+
+/// The value length of a deleted row.
+const DELETED: u32 = u32::MAX;
+
+/// Bytes of one buffer that records are built in.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Most buffers kept to be used again.
+const BUFFERS_MAX: usize = 128;
+
+/// The file that is being written.
+pub struct Journal {
+    dir: PathBuf,
+    number: u64,
+    file: File,
+    /// How far the file is known to be good.
+    good: u64,
+    /// Something beyond `good` may have been written.
+    spoiled: bool,
+    buffers: Buffers,
+    #[cfg(test)]
+    pub(crate) fails: Option<io::ErrorKind>,
+}
+
+impl Journal {
+    /// Begins a new file behind every other one.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn begin(dir: &Path, number: u64) -> io::Result<Self> {
+        let path = path_of(dir, number);
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let mut header = Vec::with_capacity(FILE_HEADER);
+        header.put_slice(MAGIC);
+        header.put_u32_le(FORMAT);
+        header.put_u64_le(number);
+        file.write_all(&header)?;
+        file.sync_all()?;
+        sync_directory(dir)?;
+        Ok(Journal {
+            dir: dir.to_owned(),
+            number,
+            file,
+            good: FILE_HEADER as u64,
+            spoiled: false,
+            buffers: Buffers::default(),
+            #[cfg(test)]
+            fails: None,
+        })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Writes one record and returns when it is on disk.
+    ///
+    /// # Errors
+    /// The file system's. Nothing counts as written then: [`Journal::mend`] before the next one.
+    pub fn append<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a Key, &'a Known)> + Clone,
+    ) -> io::Result<Rows> {
+        let record = self.buffers.encode(rows)?;
+        self.spoiled = true;
+        #[cfg(test)]
+        if let Some(kind) = self.fails.take() {
+            self.file.write_all(&record[..record.len() / 2])?;
+            return Err(kind.into());
+        }
+        self.file.write_all(&record)?;
+        self.file.sync_data()?;
+        self.good += record.len() as u64;
+        self.spoiled = false;
+        Ok(Rows(record.slice(RECORD_HEADER..)))
+    }
+
+    /// Cuts off what a failed [`Journal::append`] may have left behind.
+    ///
+    /// # Errors
+    /// The file system's; nothing may be appended until it works.
+    pub fn mend(&mut self) -> io::Result<()> {
+        if self.spoiled {
+            self.file.set_len(self.good)?;
+            io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.good))?;
+            self.file.sync_all()?;
+            self.spoiled = false;
+        }
+        Ok(())
+    }
+
+    /// Ends: the engine has everything, no file is needed any more.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn discard(self) -> io::Result<()> {
+        remove_up_to(&self.dir, self.number)
+    }
+
+    /// Goes on in a new file.
+    ///
+    /// # Errors
+    /// The file system's; then the old file goes on.
+    pub fn rotate(&mut self) -> io::Result<()> {
+        let buffers = std::mem::take(&mut self.buffers);
+        let next = Journal::begin(&self.dir, self.number + 1);
+        if next.is_err() {
+            // A half-made file would stand in the way of the next try.
+            let _ = fs::remove_file(path_of(&self.dir, self.number + 1));
+        }
+        *self = Journal { buffers, ..next? };
+        Ok(())
+    }
+}
+
+/// Removes the files with numbers up to `last`.
+///
+/// # Errors
+/// The file system's.
+pub fn remove_up_to(dir: &Path, last: u64) -> io::Result<()> {
+    for number in numbers(dir)?.into_iter().filter(|number| *number <= last) {
+        fs::remove_file(path_of(dir, number))?;
+    }
+    sync_directory(dir)
+}
+
+/// Reads what all files of a directory hold, and the number of the last one; 0 when there is none.
+///
+/// # Errors
+/// `Damaged` when a file cannot be read although nothing explains it, `Newer`, `Io`.
+pub fn replay(dir: &Path) -> Result<(Changes, u64), OpenError> {
+    let numbers = numbers(dir).map_err(|error| OpenError::io(dir, error))?;
+    let last = numbers.last().copied().unwrap_or(0);
+    let mut changes = Changes::new();
+    for number in numbers {
+        let content = fs::read(path_of(dir, number)).map_err(|error| OpenError::io(dir, error))?;
+        replay_file(dir, Bytes::from(content), number, number == last, &mut changes)?;
+    }
+    Ok((changes, last))
+}
+
+fn replay_file(
+    dir: &Path,
+    content: Bytes,
+    number: u64,
+    is_last: bool,
+    changes: &mut Changes,
+) -> Result<(), OpenError> {
+    let damaged = |what: &str| OpenError::damaged(dir, format!("{what} in journal {number}"));
+    let mut rest = content;
+    if rest.len() < FILE_HEADER && is_last {
+        // The crash came while the file was being made.
+        return Ok(());
+    }
+    match rest.get(..8) {
+        Some(magic) if magic == MAGIC && rest.len() >= FILE_HEADER => rest.advance(8),
+        _ => return Err(damaged("no header")),
+    }
+    let format = rest.get_u32_le();
+    if format > FORMAT {
+        return Err(OpenError::Newer { dir: dir.to_owned(), found: format, known: FORMAT });
+    }
+    if rest.get_u64_le() != number {
+        return Err(damaged("another number"));
+    }
+    while !rest.is_empty() {
+        match next_record(&mut rest) {
+            Record::Whole(rows) => {
+                let mut rows = Rows(rows);
+                changes.extend(rows.by_ref());
+                if rows.bytes() > 0 {
+                    return Err(damaged("a row that cannot be read"));
+                }
+            }
+            Record::Torn if is_last => return Ok(()),
+            Record::Torn => return Err(damaged("a record cut short")),
+            Record::Spoiled => return Err(damaged("a record that cannot be read")),
+        }
+    }
+    Ok(())
+}
+
+/// What stands at the front of the rest of a file.
+enum Record {
+    /// The rows of a good record.
+    Whole(Bytes),
+    /// The last write, not finished.
+    Torn,
+    /// Something that no crash explains.
+    Spoiled,
+}
+
+fn next_record(rest: &mut Bytes) -> Record {
+    if rest.len() < RECORD_HEADER || rest.iter().all(|byte| *byte == 0) {
+        return Record::Torn;
+    }
+    let length_bytes = rest.slice(..4);
+    let length = rest.get_u32_le() as usize;
+    let length_check = rest.get_u32_le();
+    let rows_check = rest.get_u32_le();
+    if crc32fast::hash(&length_bytes) != length_check {
+        return Record::Spoiled;
+    }
+    let reaches_the_end = length >= rest.len();
+    if length > rest.len() {
+        return Record::Torn;
+    }
+    let rows = rest.split_to(length);
+    if crc32fast::hash(&rows) == rows_check {
+        Record::Whole(rows)
+    } else if reaches_the_end {
+        Record::Torn
+    } else {
+        Record::Spoiled
+    }
+}
+
+/// The memory records are built in. The rows of a generation are slices of it, so that a row costs
+/// no allocation of its own; when a generation is forgotten its buffers are used again.
+#[derive(Default)]
+struct Buffers {
+    current: BytesMut,
+    used: VecDeque<BytesMut>,
+}
+
+impl Buffers {
+    fn encode<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a Key, &'a Known)> + Clone,
+    ) -> io::Result<Bytes> {
+        let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
+        let size =
+            |(key, value): (&Key, &Known)| 8 + key.len() + value.as_ref().map_or(0, Bytes::len);
+        let length: usize = rows.clone().map(size).sum();
+        let length_bytes = u32::try_from(length).map_err(|_| too_large())?.to_le_bytes();
+        let record = self.room_for(RECORD_HEADER + length);
+        record.put_bytes(0, RECORD_HEADER);
+        for (key, value) in rows {
+            // Neither is longer than the record.
+            record.put_u32_le(key.len() as u32);
+            record.put_u32_le(value.as_ref().map_or(DELETED, |value| value.len() as u32));
+            record.put_slice(key);
+            record.put_slice(value.as_deref().unwrap_or_default());
+        }
+        let rows_check = crc32fast::hash(&record[RECORD_HEADER..]);
+        record[..4].copy_from_slice(&length_bytes);
+        record[4..8].copy_from_slice(&crc32fast::hash(&length_bytes).to_le_bytes());
+        record[8..12].copy_from_slice(&rows_check.to_le_bytes());
+        Ok(record.split().freeze())
+    }
+
+    /// An empty buffer with room for so many bytes.
+    fn room_for(&mut self, bytes: usize) -> &mut BytesMut {
+        if self.current.capacity() < bytes {
+            let wanted = bytes.max(BUFFER_BYTES);
+            let mut oldest = self.used.pop_front();
+            let is_free = oldest.as_mut().is_some_and(|oldest| oldest.try_reclaim(wanted));
+            let free = oldest.take_if(|_| is_free);
+            self.used.extend(oldest.filter(|_| self.used.len() < BUFFERS_MAX));
+            let next = free.unwrap_or_else(|| BytesMut::with_capacity(wanted));
+            let full = std::mem::replace(&mut self.current, next);
+            self.used.push_back(full);
+        }
+        &mut self.current
+    }
+}
+
+/// The rows of a record, as slices of it. Ends early when they cannot be read.
+pub struct Rows(Bytes);
+
+impl Rows {
+    /// Bytes that are left.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Iterator for Rows {
+    type Item = (Key, Known);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &mut self.0;
+        if rest.len() < 8 {
+            return None;
+        }
+        let mut lengths = rest.slice(..8);
+        let key_length = lengths.get_u32_le() as usize;
+        let value_length = lengths.get_u32_le();
+        let value_bytes = if value_length == DELETED { 0 } else { value_length as usize };
+        if rest.len() - 8 < key_length.checked_add(value_bytes)? {
+            return None;
+        }
+        rest.advance(8);
+        let key = rest.split_to(key_length);
+        let value = rest.split_to(value_bytes);
+        Some((key, (value_length != DELETED).then_some(value)))
+    }
+}
+
+fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{number:016x}"))
+}
+
+/// The numbers of the journal files of a directory, in order.
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        numbers.extend(number.and_then(|number| u64::from_str_radix(number, 16).ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: &[(&'static str, Option<&'static str>)]) -> Changes {
+        rows.iter().map(|(key, value)| ((*key).into(), value.map(Bytes::from))).collect()
+    }
+
+    fn written(dir: &Path, records: &[Changes]) -> Journal {
+        let mut journal = Journal::begin(dir, 1).expect("a file");
+        for record in records {
+            journal.append(record.iter()).expect("a record");
+        }
+        journal
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary directory")
+    }
+
+    #[test]
+    fn records_come_back_in_their_order() {
+        let dir = folder();
+        let first = rows(&[("a", Some("1")), ("b", Some("1"))]);
+        let mut journal = written(dir.path(), &[first, rows(&[("a", None)])]);
+        journal.rotate().expect("a second file");
+        journal.append(rows(&[("b", Some("2"))]).iter()).expect("a record");
+        let (changes, last) = replay(dir.path()).expect("its own files");
+        assert_eq!((changes, last), (rows(&[("a", None), ("b", Some("2"))]), 2));
+        remove_up_to(dir.path(), 1).expect("its own file");
+        let (changes, last) = replay(dir.path()).expect("its own file");
+        assert_eq!((changes, last), (rows(&[("b", Some("2"))]), 2));
+    }
+
+    #[test]
+    fn wherever_the_last_record_is_cut_the_ones_before_it_stay() {
+        let dir = folder();
+        let kept = rows(&[("a", Some("1"))]);
+        let journal = written(dir.path(), &[kept.clone(), rows(&[("b", Some("2"))])]);
+        let path = path_of(dir.path(), 1);
+        let whole = fs::read(&path).expect("a file");
+        let second = whole.len() - (RECORD_HEADER + 8 + 2);
+        drop(journal);
+        for end in second..whole.len() {
+            fs::write(&path, &whole[..end]).expect("a file");
+            let (changes, _) = replay(dir.path()).expect("a torn end");
+            assert_eq!(changes, kept, "cut at {end}");
+            let zeros = [&whole[..end], &vec![0; whole.len() - end]].concat();
+            if end <= second || end >= second + RECORD_HEADER {
+                fs::write(&path, zeros).expect("a file");
+                let (changes, _) = replay(dir.path()).expect("a torn end");
+                assert_eq!(changes, kept, "zeros from {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_before_the_last_record_is_damage() {
+        let dir = folder();
+        let record = || rows(&[("a", Some("1"))]);
+        drop(written(dir.path(), &[record(), rows(&[("b", Some("2"))])]));
+        let path = path_of(dir.path(), 1);
+        let whole = fs::read(&path).expect("a file");
+        let second = whole.len() - (RECORD_HEADER + 8 + 2);
+        for place in 0..second {
+            let mut spoiled = whole.clone();
+            spoiled[place] ^= 0x40;
+            fs::write(&path, spoiled).expect("a file");
+            let refused = replay(dir.path());
+            let is_refused =
+                matches!(refused, Err(OpenError::Damaged { .. } | OpenError::Newer { .. }));
+            assert!(is_refused, "byte {place} was flipped");
+        }
+    }
+
+    #[test]
+    fn a_file_cut_short_before_the_last_one_is_damage() {
+        let dir = folder();
+        let mut journal = written(dir.path(), &[rows(&[("a", Some("1"))])]);
+        journal.rotate().expect("a second file");
+        let path = path_of(dir.path(), 1);
+        let whole = fs::read(&path).expect("a file");
+        fs::write(&path, &whole[..whole.len() - 1]).expect("a file");
+        assert!(matches!(replay(dir.path()), Err(OpenError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_mended_journal_goes_on_where_it_was_good() {
+        let dir = folder();
+        let mut journal = written(dir.path(), &[rows(&[("a", Some("1"))])]);
+        journal.fails = Some(io::ErrorKind::StorageFull);
+        let failed = journal.append(rows(&[("b", Some("2"))]).iter());
+        assert_eq!(failed.expect_err("a full disk").kind(), io::ErrorKind::StorageFull);
+        journal.mend().expect("a file to cut");
+        journal.append(rows(&[("c", Some("3"))]).iter()).expect("a record");
+        let (changes, _) = replay(dir.path()).expect("its own file");
+        assert_eq!(changes, rows(&[("a", Some("1")), ("c", Some("3"))]));
+    }
+}
