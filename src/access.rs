@@ -7,8 +7,11 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::credentials::Certificate;
 use crate::model::id::CertId;
-use crate::transport::{Lane, Transport, TransportError};
-use crate::vendor::{AccessToken, Answer, SignIn, Verdict};
+use crate::model::time::UnixMs;
+use crate::telemetry::events;
+use crate::transport::{Lane, Request, Transport, TransportError};
+use crate::vendor::clocks::{self, Exchange};
+use crate::vendor::{AccessToken, Answer, SignIn, Verdict, reply};
 
 /// After a refused or failed sign-in, how long the same answer is given without asking again.
 const REFUSAL_KEPT: Duration = Duration::from_secs(5);
@@ -66,10 +69,7 @@ impl AccessTokens {
         let fetched = match certificate.vendor.sign_in(&certificate.sending, now) {
             SignIn::None => return Ok(None),
             SignIn::Minted(token) => Ok(token),
-            SignIn::Exchange(request) => match self.transport.send(lane, *request).await {
-                Ok(reply) => certificate.vendor.read_sign_in(&reply, self.clock.now()),
-                Err(error) => Err(unanswered(&error)),
-            },
+            SignIn::Exchange(request) => self.exchange(certificate, lane, *request, now).await,
         };
         match fetched {
             Ok(token) => {
@@ -91,6 +91,34 @@ impl AccessTokens {
                 }
             }
         }
+    }
+
+    /// Asks the vendor.
+    async fn exchange(
+        &self,
+        certificate: &Certificate,
+        lane: &Lane,
+        request: Request,
+        sent: UnixMs,
+    ) -> Result<AccessToken, Answer> {
+        let vendor = certificate.vendor;
+        let reply = self.transport.send(lane, request).await.map_err(|error| {
+            events::request_unanswered(vendor.profile().name, error.cause());
+            unanswered(&error)
+        })?;
+        let received = self.clock.now();
+        vendor.read_sign_in(&reply, received).map_err(|refusal| {
+            let blame = vendor.blames_clock(&refusal);
+            let answer = clocks::judged(refusal, blame, &reply, Exchange { sent, received });
+            if answer.code == clocks::CODE {
+                events::clocks_differ(
+                    certificate.info.cert_id.0,
+                    vendor.profile().name,
+                    &answer.says,
+                );
+            }
+            answer
+        })
     }
 
     fn fresh(&self, slot: &Slot, revision: u32) -> Option<AccessToken> {
@@ -117,13 +145,8 @@ fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<(u32, AccessToken)>> {
     slot.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// What no answer to a sign-in means.
+/// What no answer to a sign-in means: repeating it harms nobody. Vendors that sign in so present no
+/// client certificate, so a refused handshake says nothing of the credential.
 fn unanswered(error: &TransportError) -> Answer {
-    let verdict = match error {
-        TransportError::Handshake(_) => Verdict::AuthRejected { renew: false },
-        TransportError::NotSent(_) | TransportError::Lost(_) => {
-            Verdict::Unavailable { retry_after: None }
-        }
-    };
-    Answer::new(verdict, "", &error.to_string())
+    Answer { verdict: Verdict::Unavailable { retry_after: None }, ..reply::unanswered(error) }
 }

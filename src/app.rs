@@ -45,6 +45,7 @@ use crate::vendor;
 
 pub mod digests;
 pub mod drop_folder;
+pub mod expiry;
 pub mod export;
 pub mod front;
 pub mod housekeeping;

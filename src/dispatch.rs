@@ -20,7 +20,9 @@ use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::Sender;
 use crate::dispatch::settle::Answered;
 use crate::facts::Facts;
+use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertId;
+use crate::model::time::UnixMs;
 use crate::outcome::Outcome;
 use crate::queue::handover::{Births, FullLanes, TakeOver};
 use crate::queue::{self, Held};
@@ -152,12 +154,12 @@ impl Dispatch {
 
     /// The condition of every lane; lanes appear with their first parcel.
     pub fn lanes(&self) -> Vec<LaneReport> {
-        let now = self.rooms.clock.instant();
+        let (now, instant) = (self.rooms.clock.now(), self.rooms.clock.instant());
         self.all_lanes()
             .iter()
             .map(|lane| {
                 let certificate = self.rooms.credentials.get(lane.cert_id());
-                lane.report(certificate.as_deref(), now)
+                lane.report(certificate.as_deref(), now, instant)
             })
             .collect()
     }
@@ -301,7 +303,7 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
             return;
         }
         let now = dispatch.rooms.clock.now();
-        let blocked = dispatch.is_blocked(lane.cert_id());
+        let blocked = dispatch.is_blocked(lane.cert_id(), now);
         for held in lane.take(blocked, now, dispatch.rooms.clock.instant()) {
             let carried = carry(dispatch.clone(), lane.clone(), held, answered.clone());
             dispatch.tasks.spawn(carried);
@@ -341,7 +343,8 @@ async fn carry(
         if lane.wants_more() {
             dispatch.look();
         }
-        let blocked = dispatch.is_blocked(lane.cert_id());
+        let now = dispatch.rooms.clock.now();
+        let blocked = dispatch.is_blocked(lane.cert_id(), now);
         match lane.take_next(blocked, dispatch.rooms.clock.instant()) {
             Some(next) => held = next,
             None => return,
@@ -350,10 +353,12 @@ async fn carry(
 }
 
 impl Dispatch {
-    /// Whether nothing may be sent with a certificate although it exists: it is broken, and what
-    /// waits for it waits on. A missing, disabled or expired one is not blocked: the rules end its
-    /// deliveries.
-    fn is_blocked(&self, cert_id: CertId) -> bool {
-        self.rooms.credentials.get(cert_id).is_some_and(|cert| cert.info.broken.is_some())
+    /// Whether nothing may be sent with a certificate although it exists: it is broken or has
+    /// ended, and what waits for it waits on. A missing or disabled one is not blocked: the rules
+    /// end its deliveries.
+    fn is_blocked(&self, cert_id: CertId, now: UnixMs) -> bool {
+        let waits =
+            |status| matches!(status, CertificateStatus::Broken | CertificateStatus::Expired);
+        self.rooms.credentials.get(cert_id).is_some_and(|cert| waits(cert.info.status(now)))
     }
 }

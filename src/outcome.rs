@@ -69,6 +69,16 @@ pub enum Said {
     },
 }
 
+impl Said {
+    /// The vendor's answer, when it was asked.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Said::Answered { answer, .. } => Some(answer),
+            _ => None,
+        }
+    }
+}
+
 /// A parcel and what was said about each of its deliveries, in their order.
 pub struct Settlement {
     /// Its certificate; `None` when that is gone.
@@ -101,6 +111,8 @@ pub struct Effect {
     pub suspects: usize,
     /// It was not available.
     pub unavailable: bool,
+    /// Why not, in a few words: its code and what was said.
+    pub trouble: Option<String>,
     /// It asks the whole certificate to slow down for this long.
     pub throttled: Option<Duration>,
     /// It refused the right to send.
@@ -391,7 +403,10 @@ impl Effect {
                 self.throttled = Some(self.throttled.map_or(wait, |known| known.max(wait)));
             }
             Verdict::Throttled { .. } => {}
-            Verdict::Unavailable { .. } | Verdict::Unknown => self.unavailable = true,
+            Verdict::Unavailable { .. } | Verdict::Unknown => {
+                self.unavailable = true;
+                self.trouble.get_or_insert_with(|| answer.words());
+            }
             Verdict::AuthRejected { renew } => {
                 self.auth = Some(Rejection {
                     renew: renew && !held.parcel.renewed,

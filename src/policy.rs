@@ -327,9 +327,13 @@ fn certificate(facts: &Facts<'_>) -> Option<No> {
         CertificateFacts::Known { status, .. } => match status {
             CertificateStatus::Active => return None,
             CertificateStatus::Disabled => Reason::CertDisabled,
+            // What was accepted before the certificate ended or broke waits for another secret.
+            CertificateStatus::Expired | CertificateStatus::Broken
+                if facts.phase == Phase::Send =>
+            {
+                return None;
+            }
             CertificateStatus::Expired => Reason::CertExpired,
-            // What was accepted before the certificate broke waits until it is mended.
-            CertificateStatus::Broken if facts.phase == Phase::Send => return None,
             CertificateStatus::Broken => Reason::CertBroken,
         },
     };

@@ -3,7 +3,8 @@
 //! A [`Transport`] keeps one pool of connections per certificate, generation and origin. `pool`
 //! decides which connection a request takes and when another is opened, `connection` is one open
 //! connection and the task that drives it, `exchange` hands one request over and judges what
-//! became of it, `connect`, `tls` and `proxy` get a stream to the peer.
+//! became of it, `frames` notices a peer's changed settings, `connect`, `tls` and `proxy` get a
+//! stream to the peer.
 //!
 //! The invariant everything here serves is the difference between [`TransportError::NotSent`] and
 //! [`TransportError::Lost`]: a request is `NotSent` only when the peer cannot have acted on it.
@@ -11,6 +12,7 @@
 mod connect;
 mod connection;
 mod exchange;
+mod frames;
 mod pool;
 pub mod proxy;
 pub mod reach;
@@ -29,7 +31,7 @@ use crate::transport::exchange::Failure;
 use crate::transport::pool::{Pool, PoolKey};
 use crate::transport::proxy::ProxyUrl;
 use crate::transport::reach::Reach;
-use crate::transport::tls::{Roots, TlsConfigError};
+use crate::transport::tls::{Mistrust, Roots, TlsConfigError};
 
 /// How often a request the peer refused to begin is offered again inside one [`Transport::send`].
 const REPLAYS_MAX: usize = 1;
@@ -99,9 +101,37 @@ pub enum TransportError {
     /// It may have been seen: repeating may ring twice.
     #[error("sent, but no answer: {0}")]
     Lost(String),
-    /// The TLS handshake was refused: the client certificate or the trust roots are wrong.
+    /// The peer refused our client certificate, or it cannot be presented at all.
     #[error("the TLS handshake failed: {0}")]
     Handshake(String),
+    /// We refused the peer: nothing of the request was sent to it.
+    #[error("nothing was sent, {why}: {words}")]
+    Untrusted {
+        /// What is wrong with it.
+        why: Mistrust,
+        /// The TLS library's words.
+        words: String,
+    },
+}
+
+impl TransportError {
+    /// A code for what TLS refused, for traces; empty when it was something else.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            TransportError::NotSent(_) | TransportError::Lost(_) => "",
+            TransportError::Handshake(_) => "tls_client_certificate",
+            TransportError::Untrusted { why, .. } => why.code(),
+        }
+    }
+
+    /// The cause in metrics: a closed set.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            TransportError::NotSent(_) => "not_sent",
+            TransportError::Lost(_) => "lost",
+            TransportError::Handshake(_) | TransportError::Untrusted { .. } => self.code(),
+        }
+    }
 }
 
 /// How a [`Transport`] behaves; the same for every lane.

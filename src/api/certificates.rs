@@ -66,6 +66,11 @@ pub struct CertificateView {
 
 fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
     let info = &certificate.info;
+    let mut warnings = info.warnings.clone();
+    if let Some(days) = info.ends_within_days(now) {
+        let unit = if days == 1 { "day" } else { "days" };
+        warnings.push(format!("it ends within {days} {unit}: upload a new one under the same id"));
+    }
     CertificateView {
         app: info.app,
         cert_id: info.cert_id,
@@ -76,7 +81,7 @@ fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
         broken: info.broken.clone(),
         enabled: info.enabled,
         expires_at: info.expires_at,
-        warnings: info.warnings.clone(),
+        warnings,
         identity: info.identity.clone(),
         options: info.options.clone(),
         revision: info.revision,

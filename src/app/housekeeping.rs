@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::Api;
+use crate::app::expiry;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
 use crate::ledger::Waiting;
@@ -46,6 +47,7 @@ pub fn start(
     let keep = Duration::from_secs(u64::from(settings.trace.keep_h) * 3_600);
     let bytes_max = settings.trace.bytes_max;
     tokio::spawn(measure(api.clone(), waiting, stopping.clone()));
+    tokio::spawn(expiry::follow(api.clone(), stopping.clone()));
     tokio::spawn(forget(api, dedupe, keep, bytes_max, stopping));
 }
 

@@ -53,6 +53,8 @@ struct Pace {
     unsettled: usize,
     suspects: usize,
     failed_handshakes: u32,
+    /// What the last failure said, until the vendor answers again.
+    trouble: Option<String>,
 }
 
 /// A lane.
@@ -78,7 +80,8 @@ pub struct LaneReport {
     pub cert_id: CertId,
     /// Vendor; `null` when the certificate is gone.
     pub vendor: Option<&'static str>,
-    /// `running`, `paused`, `slowed`, `breaker_open` or `certificate_broken`.
+    /// `running`, `paused`, `slowed`, `breaker_open`, `certificate_broken` or
+    /// `certificate_expired`.
     pub condition: &'static str,
     /// Parcels waiting in memory.
     pub waiting: usize,
@@ -86,6 +89,8 @@ pub struct LaneReport {
     pub in_flight: usize,
     /// Seconds until it goes on by itself.
     pub resumes_in_s: Option<u64>,
+    /// Why its breaker is open or its certificate broken, in the vendor's or the network's words.
+    pub why: Option<String>,
 }
 
 impl Lane {
@@ -104,6 +109,7 @@ impl Lane {
                 unsettled: 0,
                 suspects: 0,
                 failed_handshakes: 0,
+                trouble: None,
             }),
             wake: Notify::new(),
             generation: AtomicU32::new(1),
@@ -310,6 +316,7 @@ impl Lane {
         pace.slow_until = None;
         pace.suspects = 0;
         pace.failed_handshakes = 0;
+        pace.trouble = None;
         drop(pace);
         self.wake.notify_one();
     }
@@ -344,9 +351,11 @@ impl Lane {
             pace.slow_until = Some(pace.slow_until.map_or(until, |known| known.max(until)));
         }
         if effect.unavailable && effect.accepted == 0 {
+            pace.trouble.clone_from(&effect.trouble);
             return pace.breaker.failed(now).then_some(Turn::Opened);
         }
         pace.failed_handshakes = 0;
+        pace.trouble = None;
         pace.breaker.succeeded().then_some(Turn::Closed)
     }
 
@@ -356,23 +365,34 @@ impl Lane {
     }
 
     /// Its condition.
-    pub fn report(&self, certificate: Option<&Certificate>, now: Instant) -> LaneReport {
+    pub fn report(
+        &self,
+        certificate: Option<&Certificate>,
+        now: UnixMs,
+        instant: Instant,
+    ) -> LaneReport {
         let pace = self.pace();
-        let broken = certificate
-            .is_some_and(|cert| cert.info.status(UnixMs(0)) == CertificateStatus::Broken);
-        let slow = pace.slow_until.filter(|until| *until > now).map(|until| until - now);
-        let closed = match pace.breaker.passage(now) {
+        let status = certificate.map(|cert| cert.info.status(now));
+        let slow = pace.slow_until.filter(|until| *until > instant).map(|until| until - instant);
+        let closed = match pace.breaker.passage(instant) {
             Passage::Closed(left) => Some(left),
             Passage::Open | Passage::Probe => None,
         };
         let condition = match () {
             () if pace.paused => "paused",
-            () if broken => "certificate_broken",
+            () if status == Some(CertificateStatus::Broken) => "certificate_broken",
+            () if status == Some(CertificateStatus::Expired) => "certificate_expired",
             () if pace.breaker.is_open() => "breaker_open",
             () if slow.is_some() => "slowed",
             () => "running",
         };
+        let why = match condition {
+            "breaker_open" => pace.trouble.clone(),
+            "certificate_broken" => certificate.and_then(|cert| cert.info.broken.clone()),
+            _ => None,
+        };
         LaneReport {
+            why,
             cert_id: self.cert_id,
             vendor: certificate.map(|cert| cert.vendor.profile().name),
             condition,

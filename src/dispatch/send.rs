@@ -21,7 +21,10 @@ use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
 use crate::transport::{Lane as Connections, Reply, TransportError};
-use crate::vendor::{AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict};
+use crate::vendor::clocks::{self, Exchange};
+use crate::vendor::{
+    AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict, reply,
+};
 
 /// Refused TLS handshakes in a row that mean the client certificate is refused.
 const HANDSHAKES_MAX: u32 = 3;
@@ -41,6 +44,8 @@ struct Ready<'a> {
     certificate: &'a Certificate,
     access: Option<AccessToken>,
     connections: Connections,
+    /// The parcel was refused before, so what is refused now was signed just now.
+    renewed: bool,
 }
 
 impl Sender {
@@ -236,7 +241,7 @@ impl Dispatch {
             now: self.rooms.clock.now(),
         };
         let pushes = certificate.vendor.encode(&call);
-        let ready = Ready { certificate, access, connections };
+        let ready = Ready { certificate, access, connections, renewed: held.parcel.renewed };
         let mut said = Vec::with_capacity(open.len());
         if let [_] = pushes.as_slice() {
             for push in pushes {
@@ -246,12 +251,28 @@ impl Dispatch {
             let sent = pushes.into_iter().map(|push| self.push(lane, &ready, push, &targets));
             said.extend(join_all(sent).await.into_iter().flatten());
         }
-        if said.iter().any(is_auth_rejected)
-            && let Some(access) = &ready.access
-        {
-            self.sender.access.refuse(certificate.info.cert_id, access);
+        if let Some(access) = &ready.access {
+            self.refused(lane, certificate, access, &said);
         }
         said
+    }
+
+    /// Forgets an access token that was refused, because of itself or of the time it carries.
+    fn refused(&self, lane: &Lane, certificate: &Certificate, access: &AccessToken, said: &[Said]) {
+        let cert_id = certificate.info.cert_id;
+        let answers = said.iter().filter_map(Said::answer);
+        let skewed = answers.clone().find(|answer| answer.code == clocks::CODE);
+        let rejected =
+            answers.clone().any(|one| matches!(one.verdict, Verdict::AuthRejected { .. }));
+        if (rejected || skewed.is_some())
+            && !self.sender.access.refuse(cert_id, access)
+            && let Some(skewed) = skewed
+        {
+            let vendor = certificate.vendor.profile().name;
+            events::clocks_differ(cert_id.0, vendor, &skewed.says);
+            lane.renew_connections();
+            self.rooms.transport.retire(cert_id.0, lane.generation());
+        }
     }
 
     fn render(&self, certificate: &Certificate, held: &Held) -> Result<Notification, String> {
@@ -290,15 +311,21 @@ impl Dispatch {
     ) -> Vec<Said> {
         let targets = &targets[push.targets];
         let vendor = ready.certificate.vendor;
-        let started = self.rooms.clock.instant();
+        let (sent, started) = (self.rooms.clock.now(), self.rooms.clock.instant());
         let replied = self.rooms.transport.send(&ready.connections, push.request).await;
         let latency = started.elapsed();
         events::request_finished(vendor.profile().name, latency);
         let (status, answers) = match replied {
             Ok(reply) => {
-                (reply.status.as_u16(), decode(vendor, &reply, targets, self.rooms.clock.now()))
+                let exchange = Exchange { sent, received: self.rooms.clock.now() };
+                let mut answers = decode(vendor, &reply, targets, exchange.received);
+                if answers.iter().any(|answer| proves_nothing_new(answer, ready.renewed)) {
+                    answers = blame_clocks(vendor, answers, &reply, exchange);
+                }
+                (reply.status.as_u16(), answers)
             }
             Err(error) => {
+                events::request_unanswered(vendor.profile().name, error.cause());
                 let answer = unanswered(lane, ready.certificate, &error);
                 (0, vec![answer; targets.len()])
             }
@@ -311,9 +338,23 @@ fn is_owner(owner: Option<&Owner>, delivery: &Delivery) -> bool {
     owner.is_some_and(|owner| owner.user == delivery.user && owner.device_id == delivery.device_id)
 }
 
-fn is_auth_rejected(said: &Said) -> bool {
-    matches!(said, Said::Answered { answer, .. }
-        if matches!(answer.verdict, Verdict::AuthRejected { .. }))
+/// A refusal of the right to send that another access token will not change.
+fn proves_nothing_new(answer: &Answer, renewed: bool) -> bool {
+    matches!(answer.verdict, Verdict::AuthRejected { renew } if renewed || !renew)
+}
+
+/// Refusals that clocks explain are put down to them.
+fn blame_clocks(
+    vendor: &dyn Vendor,
+    answers: Vec<Answer>,
+    reply: &Reply,
+    exchange: Exchange,
+) -> Vec<Answer> {
+    let judge = |answer: Answer| {
+        let blame = vendor.blames_clock(&answer);
+        clocks::judged(answer, blame, reply, exchange)
+    };
+    answers.into_iter().map(judge).collect()
 }
 
 /// Reads a reply; an adapter that does not answer for every target is corrected, not believed.
@@ -330,21 +371,16 @@ fn decode(
     answers
 }
 
-/// What no answer means.
+/// What no answer means. A vendor that refuses the client certificate refuses the handshake; a
+/// single refusal may have other causes.
 fn unanswered(lane: &Lane, certificate: &Certificate, error: &TransportError) -> Answer {
-    let verdict = match error {
-        TransportError::NotSent(_) => Verdict::Unavailable { retry_after: None },
-        TransportError::Lost(_) => Verdict::Unknown,
-        // A vendor that refuses the client certificate refuses the handshake; a single refusal
-        // may have other causes.
-        TransportError::Handshake(_) => {
-            let presents = certificate.credential.client_identity.is_some();
-            if presents && lane.handshake_failed() >= HANDSHAKES_MAX {
-                Verdict::AuthRejected { renew: false }
-            } else {
-                Verdict::Unavailable { retry_after: None }
-            }
-        }
-    };
-    Answer::new(verdict, "", &error.to_string())
+    let mut answer = reply::unanswered(error);
+    let presents = certificate.credential.client_identity.is_some();
+    if matches!(error, TransportError::Handshake(_))
+        && presents
+        && lane.handshake_failed() >= HANDSHAKES_MAX
+    {
+        answer.verdict = Verdict::AuthRejected { renew: false };
+    }
+    answer
 }

@@ -112,7 +112,9 @@ impl Dispatch {
         let vendor = certificate.vendor.profile().name;
         match turn {
             Some(Turn::Opened) => {
-                events::breaker_opened(lane.cert_id().0, vendor, self.settings.breaker_failures);
+                let why = effect.trouble.as_deref().unwrap_or_default();
+                let failures = self.settings.breaker_failures;
+                events::breaker_opened(lane.cert_id().0, vendor, failures, why);
             }
             Some(Turn::Closed) => events::breaker_closed(lane.cert_id().0, vendor),
             None => {}

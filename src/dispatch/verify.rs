@@ -6,10 +6,13 @@ use serde::Serialize;
 
 use crate::credentials::Certificate;
 use crate::dispatch::Dispatch;
+use crate::explain::advice;
 use crate::model::id::{MessageId, Partition, Token};
 use crate::model::message::Priority;
 use crate::model::push_info::OfflinePushInfo;
 use crate::transport::{Lane as Connections, TransportError};
+use crate::vendor::clocks::{self, Exchange};
+use crate::vendor::reply;
 use crate::vendor::{Answer, Call, Kind, Notification, SignIn, Target, Verdict};
 
 /// Longest part of a raw answer that is shown.
@@ -71,9 +74,12 @@ impl Dispatch {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let answer = one(certificate.vendor.decode(&reply, &[target], now));
+                let exchange = Exchange { sent: now, received: self.rooms.clock.now() };
+                let blame = certificate.vendor.blames_clock(&answer);
+                let answer = clocks::judged(answer, blame, &reply, exchange);
                 verified(certificate, answer, reply.status.as_u16(), &raw)
             }
-            Err(error) => verified(certificate, unanswered(&error), 0, ""),
+            Err(error) => verified(certificate, unanswered(certificate, &error), 0, ""),
         }
     }
 
@@ -130,7 +136,7 @@ impl Dispatch {
                 verified.ok = verified.verdict == Verdict::Accepted.as_str();
                 verified
             }
-            Err(error) => verified(certificate, unanswered(&error), 0, ""),
+            Err(error) => verified(certificate, unanswered(certificate, &error), 0, ""),
         }
     }
 }
@@ -140,13 +146,14 @@ fn one(answers: Vec<Answer>) -> Answer {
     answers.into_iter().next().unwrap_or_else(silent)
 }
 
-fn unanswered(error: &TransportError) -> Answer {
-    let verdict = match error {
-        TransportError::NotSent(_) => Verdict::Unavailable { retry_after: None },
-        TransportError::Lost(_) => Verdict::Unknown,
-        TransportError::Handshake(_) => Verdict::AuthRejected { renew: false },
-    };
-    Answer::new(verdict, "", &error.to_string())
+fn unanswered(certificate: &Certificate, error: &TransportError) -> Answer {
+    let mut answer = reply::unanswered(error);
+    if matches!(error, TransportError::Handshake(_))
+        && certificate.credential.client_identity.is_some()
+    {
+        answer.verdict = Verdict::AuthRejected { renew: false };
+    }
+    answer
 }
 
 fn verified(certificate: &Certificate, answer: Answer, status: u16, raw: &str) -> Verified {
@@ -160,7 +167,8 @@ fn verified(certificate: &Certificate, answer: Answer, status: u16, raw: &str) -
         ok,
         verdict: answer.verdict.as_str(),
         status,
-        hint: certificate.vendor.advice(&answer.code, answer.verdict).map(str::to_owned),
+        hint: advice::of_answer(certificate.vendor, &answer.code, answer.verdict)
+            .map(str::to_owned),
         code: answer.code,
         vendor_says: answer.says,
         raw: raw[..end].to_owned(),

@@ -4,7 +4,7 @@ use crate::explain::DeliveryExplanation;
 use crate::explain::doctor::Finding;
 use crate::model::reason::Reason;
 use crate::trace::DeliveryOpening;
-use crate::vendor::{self, ThrottleScope, Verdict};
+use crate::vendor::{self, ThrottleScope, Vendor, Verdict, clocks};
 
 /// One sentence about a delivery: what happened, and what a person could do.
 pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
@@ -23,7 +23,45 @@ pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
 
 fn of_vendor(delivery: &DeliveryExplanation, code: &str, verdict: &str) -> Option<&'static str> {
     let vendor = vendor::named(delivery.vendor.as_deref()?)?;
-    vendor.advice(code, verdict_named(verdict)?)
+    of_answer(vendor, code, verdict_named(verdict)?)
+}
+
+/// What to do about an answer: in our words for codes of our own, else in the adapter's.
+pub fn of_answer(vendor: &dyn Vendor, code: &str, verdict: Verdict) -> Option<&'static str> {
+    of_our_code(code).or_else(|| vendor.advice(code, verdict))
+}
+
+fn of_our_code(code: &str) -> Option<&'static str> {
+    Some(match code {
+        clocks::CODE => {
+            "the vendor refuses the time in our proof: set this machine's clock right (NTP); \
+             the certificate is fine as far as anyone can tell, and the push is sent again"
+        }
+        "tls_unknown_issuer" => {
+            "the server's certificate is of an authority this machine does not trust: look for a \
+             TLS proxy on the way, or set vendors.ca_file; nothing was sent"
+        }
+        "tls_wrong_name" => {
+            "another host answers under the vendor's name: check DNS, vendors.proxy and the \
+             endpoint; nothing was sent"
+        }
+        "tls_expired" | "tls_not_yet_valid" => {
+            "the server's certificate is out of date by this machine's clock: check the clock \
+             first, then who answers; nothing was sent"
+        }
+        "tls_not_spoken" => {
+            "what answers at the endpoint does not speak TLS: check its port, captive portals \
+             and proxies; nothing was sent"
+        }
+        "tls_failed" => {
+            "TLS with the vendor fails: see its words and what is on the way; nothing was sent"
+        }
+        "tls_client_certificate" => {
+            "the vendor refuses the client certificate: see whether it has expired or was \
+             revoked, and upload a new one under the same id"
+        }
+        _ => return None,
+    })
 }
 
 /// The verdict of that name, for asking a vendor's advice.

@@ -27,9 +27,6 @@ pub const LOOKS_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Most messages looked at.
 pub const MESSAGES_MAX: usize = 1_000;
 
-/// A certificate that ends within this time is worth a warning.
-const ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
-
 /// So many changes of token within [`LOOKS_BACK`] are flapping: several processes initialise the
 /// SDK, or two devices share an id.
 const FLAPPING_MIN: usize = 3;
@@ -274,11 +271,8 @@ fn certificate(one: &DeviceCase<'_>, now: UnixMs) -> Item {
     let Some((info, _)) = one.certificate else {
         return item("certificate", Finding::CertMissing, json!({ "cert_id": cert_id }));
     };
-    let soon = now.after(ENDS_SOON);
     let finding = match info.status(now) {
-        CertificateStatus::Active if info.expires_at.is_some_and(|end| end <= soon) => {
-            Finding::CertEndsSoon
-        }
+        CertificateStatus::Active if info.ends_within_days(now).is_some() => Finding::CertEndsSoon,
         CertificateStatus::Active => Finding::Fine,
         CertificateStatus::Disabled => Finding::CertDisabled,
         CertificateStatus::Expired => Finding::CertExpired,
@@ -380,7 +374,7 @@ fn vendor_answers(one: &DeviceCase<'_>, case: &Case<'_>) -> Item {
     } });
     let mut item = item("vendor_answers", finding, saw);
     let known = one.certificate.and_then(|(_, vendor)| {
-        vendor.advice(&attempt.code, advice::verdict_named(&attempt.verdict)?)
+        advice::of_answer(vendor, &attempt.code, advice::verdict_named(&attempt.verdict)?)
     });
     if let Some(words) = known.filter(|_| finding != Finding::Fine) {
         item.advice = words.to_owned();

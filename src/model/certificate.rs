@@ -1,5 +1,7 @@
 //! What is known of an uploaded vendor credential, without its secret.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::{AppId, CertId};
@@ -98,6 +100,9 @@ pub enum PushMode {
     Data,
 }
 
+/// A certificate that ends within this time is worth a warning.
+const ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
+
 /// Whether a certificate may be used now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,6 +152,13 @@ pub struct CertificateInfo {
 }
 
 impl CertificateInfo {
+    /// Within how many days it ends, when that is soon: at most 30, at least 1. `None` when there
+    /// is time, when it has ended, or never ends.
+    pub fn ends_within_days(&self, now: UnixMs) -> Option<u64> {
+        let left = self.expires_at.filter(|end| *end > now)?.since(now);
+        (left <= ENDS_SOON).then(|| left.as_secs().div_ceil(86_400).max(1))
+    }
+
     /// Whether it may be used at `now`; the first reason against wins.
     pub fn status(&self, now: UnixMs) -> CertificateStatus {
         if !self.enabled {

@@ -132,7 +132,7 @@ impl Apns {
         let token = device_token(&request.path)?;
         self.check_token(token, head.topic, phones)?;
         match &client {
-            Some(facts) => self.sign_ins.check_certificate(facts, &head)?,
+            Some(facts) => self.sign_ins.check_certificate(facts, &head, request.now)?,
             None => self.sign_ins.check_token(request, &head, &self.accounts, self.lenient)?,
         }
         let payload = payload::check(&request.body, head.push_type, phones.recording())?;

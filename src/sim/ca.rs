@@ -51,6 +51,17 @@ pub struct ClientCertificate<'a> {
     pub not_after: (i32, u8, u8),
 }
 
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFlaw {
+    /// Nothing.
+    None,
+    /// It is for another host.
+    OtherHost,
+    /// It ended long ago.
+    Expired,
+}
+
 impl Ca {
     /// Makes a new authority.
     ///
@@ -83,17 +94,25 @@ impl Ca {
         self.certificate.der()
     }
 
-    /// A server certificate for `localhost`, `127.0.0.1` and `::1`.
+    /// A server certificate for `localhost`, `127.0.0.1` and `::1`, or one that is wrong so.
     ///
     /// # Errors
     /// When the machine has no source of randomness.
-    pub fn issue_server(&self) -> anyhow::Result<Issued> {
+    pub fn issue_server(&self, flaw: ServerFlaw) -> anyhow::Result<Issued> {
         let key = KeyPair::generate().context("server key")?;
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        let other = flaw == ServerFlaw::OtherHost;
+        let name = if other { "another-host.example" } else { "localhost" };
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
         for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-            params.subject_alt_names.push(SanType::IpAddress(ip));
+            if !other {
+                params.subject_alt_names.push(SanType::IpAddress(ip));
+            }
         }
-        params.distinguished_name.push(DnType::CommonName, "localhost");
+        if flaw == ServerFlaw::Expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         self.issue(&params, &key)
@@ -160,6 +179,8 @@ pub struct ClientFacts {
     pub production: bool,
     /// Whether the development mark is there.
     pub development: bool,
+    /// When it ends, seconds.
+    pub not_after: u64,
 }
 
 impl ClientFacts {
@@ -176,6 +197,7 @@ impl ClientFacts {
             bundle_id: bundle_id.to_owned(),
             production: mark(OID_PRODUCTION),
             development: mark(OID_DEVELOPMENT),
+            not_after: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
         })
     }
 }

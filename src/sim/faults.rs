@@ -7,9 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::sim::SimRequest;
 use crate::sim::faults::action::Action;
+use crate::sim::tls::TlsFault;
 
 pub mod action;
 
@@ -69,10 +71,25 @@ pub struct ActiveRule {
 impl ActiveRule {
     fn fires(&mut self, listener: &str, request: &SimRequest) -> bool {
         let wanted = &self.rule.matching;
-        let meant = self.rule.vendor.as_deref().is_none_or(|vendor| vendor == listener)
+        let meant = self.is_for(listener)
+            && self.rule.action.tls.is_none()
             && wanted.path.as_deref().is_none_or(|path| request.path.starts_with(path))
             && wanted.token.as_deref().is_none_or(|token| carries(request, token));
-        if !meant || self.remaining == Some(0) {
+        meant && self.counts()
+    }
+
+    fn fires_at_connect(&mut self, listener: &str) -> bool {
+        self.is_for(listener) && self.rule.action.tls.is_some() && self.counts()
+    }
+
+    fn is_for(&self, listener: &str) -> bool {
+        self.rule.vendor.as_deref().is_none_or(|vendor| vendor == listener)
+    }
+
+    /// Counts one that is meant. Answers whether its turn has come.
+    fn counts(&mut self) -> bool {
+        let wanted = &self.rule.matching;
+        if self.remaining == Some(0) {
             return false;
         }
         self.seen += 1;
@@ -109,6 +126,7 @@ struct Inner {
 pub struct Faults {
     inner: Mutex<Inner>,
     any: AtomicBool,
+    clears: watch::Sender<u64>,
 }
 
 impl Faults {
@@ -125,6 +143,11 @@ impl Faults {
         rule.action.check()?;
         if rule.matching.probability.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return Err("match.probability: must be 0 to 1".into());
+        }
+        if rule.action.tls.is_some()
+            && (rule.matching.token.is_some() || rule.matching.path.is_some())
+        {
+            return Err("match: action.tls happens before any request".into());
         }
         let mut inner = self.inner();
         if inner.rules.len() == RULES_MAX {
@@ -149,6 +172,24 @@ impl Faults {
     pub fn clear(&self) {
         self.inner().rules.clear();
         self.any.store(false, Ordering::Release);
+        self.clears.send_modify(|clears| *clears += 1);
+    }
+
+    /// Tells whenever the rules were cleared.
+    pub fn clears(&self) -> watch::Receiver<u64> {
+        self.clears.subscribe()
+    }
+
+    /// What happens to a connection that was just accepted, if anything; counts it.
+    pub fn at_connect(&self, listener: &str) -> Option<TlsFault> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inner = self.inner();
+        inner.rules.iter_mut().find_map(|rule| {
+            let fires = rule.fires_at_connect(listener);
+            rule.rule.action.tls.filter(|_| fires)
+        })
     }
 
     /// What happens to this request, if anything; counts it.
@@ -242,6 +283,8 @@ mod tests {
         assert!(refused(json!({"action": {"status": 99}})).starts_with("action.status"));
         let rule = json!({"match": {"probability": 2.0}});
         assert!(refused(rule).starts_with("match.probability"));
+        let rule = json!({"match": {"token": "a"}, "action": {"tls": "reset"}});
+        assert!(refused(rule).starts_with("match"));
         assert!(serde_json::from_value::<Rule>(json!({"action": {"delay": 1}})).is_err());
     }
 }

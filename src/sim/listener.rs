@@ -2,12 +2,10 @@
 //! simulator.
 
 use std::future::{Future, pending};
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -15,18 +13,20 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::model::time::UnixMs;
 use crate::sim::body::SimBody;
 use crate::sim::faults::Faults;
 use crate::sim::faults::action::{Action, Canned};
 use crate::sim::phones::Phones;
+use crate::sim::socket::{Orders, Socket};
+use crate::sim::tls::{Tls, TlsFault, spoil};
 use crate::sim::window::{STREAMS_OPEN, Window, Windowed};
 use crate::sim::{SimReply, SimRequest, Simulator};
 
@@ -62,7 +62,7 @@ pub struct Port {
     /// Path of the sign-in endpoint on this port, if the vendor has one.
     pub token_path: Option<&'static str>,
     /// TLS.
-    pub tls: TlsAcceptor,
+    pub tls: Tls,
     /// Whether a refusal narrows the stream window again (vendors-apns-fcm.md, A.10).
     pub refusals_narrow: bool,
     /// What it shares with the other ports.
@@ -74,15 +74,12 @@ struct Connection {
     port: Arc<Port>,
     id: u64,
     client_certificate: Option<Bytes>,
-    window: Option<Arc<Window>>,
+    window: Arc<Window>,
+    orders: Arc<Orders>,
     goaway: CancellationToken,
     reset: CancellationToken,
-}
-
-/// A TCP stream that can be closed with a reset instead of an orderly end.
-struct Socket {
-    tcp: TcpStream,
-    reset: Arc<AtomicBool>,
+    /// Orders were given that the connection sees only when it is driven on.
+    driven: Notify,
 }
 
 impl Port {
@@ -106,13 +103,24 @@ impl Port {
 
     async fn serve(self: Arc<Self>, tcp: TcpStream) {
         let _ = tcp.set_nodelay(true);
-        let socket = Socket { tcp, reset: Arc::default() };
+        let mut socket = Socket::new(tcp);
+        let orders = socket.orders();
+        let fault = self.shared.faults.at_connect(&self.name);
         // No timer here or below: a paused clock would jump ahead while a socket is waited for.
+        let handshake = async {
+            if let Some(fault) = fault
+                && spoil(&mut socket, fault).await
+            {
+                orders.reset.store(fault == TlsFault::Reset, Ordering::Release);
+                return None;
+            }
+            self.tls.acceptor(fault).ok()?.accept(socket).await.ok()
+        };
         let handshake = tokio::select! {
             () = self.shared.leaving.cancelled() => return,
-            handshake = self.tls.accept(socket) => handshake,
+            handshake = handshake => handshake,
         };
-        let Ok(tls) = handshake else { return };
+        let Some(tls) = handshake else { return };
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let session = tls.get_ref().1;
         let leaf = session.peer_certificates().and_then(<[_]>::first);
@@ -120,7 +128,9 @@ impl Port {
         let connection = Arc::new(Connection {
             id,
             client_certificate: leaf.map(|leaf| Bytes::copy_from_slice(leaf)),
-            window: opening_streams.map(Window::new),
+            window: Window::new(opening_streams.unwrap_or(STREAMS_OPEN)),
+            orders,
+            driven: Notify::new(),
             goaway: CancellationToken::new(),
             reset: CancellationToken::new(),
             port: Arc::clone(&self),
@@ -137,51 +147,48 @@ impl Port {
 
 impl Connection {
     async fn serve_http2(self: &Arc<Self>, tls: TlsStream<Socket>) {
-        let flag = Arc::clone(&tls.get_ref().0.reset);
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         builder.max_concurrent_streams(STREAMS_OPEN);
         // Request heads are small, bodies at most a few kilobytes.
         builder.max_header_list_size(16 * 1024);
         let this = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&this).handle(request));
-        match &self.window {
-            Some(window) => {
-                let io = TokioIo::new(Windowed::new(tls, Arc::clone(window)));
-                let serving = builder.serve_connection(io, service);
-                self.drive(serving, |serving| serving.graceful_shutdown(), &flag).await;
-            }
-            None => {
-                let serving = builder.serve_connection(TokioIo::new(tls), service);
-                self.drive(serving, |serving| serving.graceful_shutdown(), &flag).await;
-            }
-        }
+        let io = TokioIo::new(Windowed::new(tls, Arc::clone(&self.window)));
+        let serving = builder.serve_connection(io, service);
+        self.drive(serving, |serving| serving.graceful_shutdown()).await;
     }
 
     async fn serve_http1(self: &Arc<Self>, tls: TlsStream<Socket>) {
-        let flag = Arc::clone(&tls.get_ref().0.reset);
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.header_read_timeout(None);
         let this = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&this).handle(request));
         let serving = builder.serve_connection(TokioIo::new(tls), service);
-        self.drive(serving, |serving| serving.graceful_shutdown(), &flag).await;
+        self.drive(serving, |serving| serving.graceful_shutdown()).await;
     }
 
     /// Runs a connection to its end, and obeys the orders of fault rules and server.
-    async fn drive<C>(&self, serving: C, finish: impl Fn(Pin<&mut C>), reset: &AtomicBool)
+    async fn drive<C>(&self, serving: C, finish: impl Fn(Pin<&mut C>))
     where
         C: Future<Output = Result<(), hyper::Error>>,
     {
         let mut serving = pin!(serving);
         let mut finishing = false;
+        let mut clears = self.port.shared.faults.clears();
         loop {
             tokio::select! {
                 biased;
                 () = self.reset.cancelled() => {
-                    reset.store(true, Ordering::Release);
+                    self.orders.reset.store(true, Ordering::Release);
                     return;
                 }
                 () = self.port.shared.cut.cancelled() => return,
+                // Both only have the connection polled once more.
+                () = self.driven.notified() => continue,
+                Ok(()) = clears.changed() => {
+                    self.window.limit(u32::MAX);
+                    continue;
+                }
                 // How a connection ends is the client's business.
                 _ = serving.as_mut() => return,
                 () = self.goaway.cancelled(), if !finishing => finishing = true,
@@ -195,9 +202,10 @@ impl Connection {
         self: Arc<Self>,
         request: hyper::Request<Incoming>,
     ) -> Result<Response<SimBody>, h2::Error> {
+        let now = self.port.shared.clock.now();
         let (head, body) = request.into_parts();
         let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
-            return Ok(response(SimReply::empty(StatusCode::PAYLOAD_TOO_LARGE), None));
+            return Ok(response(SimReply::empty(StatusCode::PAYLOAD_TOO_LARGE), None, now));
         };
         let mut headers = head.headers;
         if let Some(authority) = head.uri.authority()
@@ -213,11 +221,11 @@ impl Connection {
             body: body.to_bytes(),
             connection: self.id,
             client_certificate: self.client_certificate.clone(),
-            now: self.port.shared.clock.now(),
+            now,
         };
         match self.port.shared.faults.decide(&self.port.name, &request) {
             Some(action) => self.answer_with_fault(request, &action).await,
-            None => Ok(response(self.answer(&request), None)),
+            None => Ok(response(self.answer(&request), None, request.now)),
         }
     }
 
@@ -227,12 +235,10 @@ impl Connection {
             return SimReply::empty(StatusCode::NOT_FOUND);
         }
         let reply = port.simulator.answer(request, &port.shared.phones);
-        if let Some(window) = &self.window {
-            if reply.status.is_success() {
-                window.set(STREAMS_OPEN);
-            } else if port.refusals_narrow {
-                window.set(port.simulator.opening_streams().unwrap_or(STREAMS_OPEN));
-            }
+        if reply.status.is_success() {
+            self.window.set(STREAMS_OPEN);
+        } else if port.refusals_narrow {
+            self.window.set(port.simulator.opening_streams().unwrap_or(STREAMS_OPEN));
         }
         reply
     }
@@ -247,9 +253,8 @@ impl Connection {
             tokio::time::sleep(action.delay()).await;
             request.now = shared.clock.now();
         }
-        if action.goaway {
-            self.goaway.cancel();
-        }
+        request.now = action.vendors_time(request.now);
+        self.order(action);
         let own = action.reaches_vendor().then(|| self.answer(&request));
         let sign_in = self.port.token_path == Some(request.path.as_str());
         if own.is_none() && !sign_in {
@@ -259,18 +264,39 @@ impl Connection {
             self.reset.cancel();
             pending::<()>().await;
         }
-        if action.never_answer {
+        if action.half_close {
+            self.orders.half_close.store(true, Ordering::Release);
+            self.driven.notify_one();
+        }
+        if action.never_answer || action.stop_reading || action.half_close {
             pending::<()>().await;
         }
         if let Some(code) = action.reset_stream {
             // hyper resets the stream with the code it finds in the error.
             return Err(h2::Reason::from(code).into());
         }
-        Ok(response(action.reply(own, request.now), action.answer))
+        Ok(response(action.reply(own, request.now), action.answer, request.now))
+    }
+
+    /// What a rule does to the connection before the request is looked at.
+    fn order(&self, action: &Action) {
+        if action.goaway {
+            self.goaway.cancel();
+        }
+        if let Some(streams) = action.streams {
+            self.window.limit(streams);
+        }
+        if let Some(debug) = &action.goaway_before_next {
+            self.window.leave(debug);
+        }
+        if action.stop_reading {
+            self.orders.deaf.store(true, Ordering::Release);
+        }
     }
 }
 
-fn response(reply: SimReply, canned: Option<Canned>) -> Response<SimBody> {
+/// The answer on the wire; its `Date` is by the vendor's own clock.
+fn response(reply: SimReply, canned: Option<Canned>, now: UnixMs) -> Response<SimBody> {
     let body = match canned {
         Some(Canned::Truncated) => SimBody::truncated(reply.body),
         _ => SimBody::whole(reply.body),
@@ -278,53 +304,9 @@ fn response(reply: SimReply, canned: Option<Canned>) -> Response<SimBody> {
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(now.0));
+    if let Ok(date) = HeaderValue::try_from(date) {
+        response.headers_mut().entry(header::DATE).or_insert(date);
+    }
     response
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if self.reset.load(Ordering::Acquire) {
-            let _ = self.tcp.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, octets)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        octets: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, octets)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
 }

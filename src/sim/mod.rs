@@ -35,6 +35,8 @@ pub mod oppo;
 pub mod phones;
 pub mod quota;
 pub mod server;
+pub mod socket;
+pub mod tls;
 pub mod window;
 pub mod xiaomi;
 

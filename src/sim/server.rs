@@ -8,14 +8,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::server::WebPkiClientVerifier;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +25,7 @@ use crate::sim::control::{self, Control};
 use crate::sim::faults::Faults;
 use crate::sim::listener::{Port, Shared};
 use crate::sim::phones::Phones;
+use crate::sim::tls::Tls;
 
 /// How long [`SimServer::shutdown`] lets running requests finish before it cuts connections.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -104,7 +103,7 @@ impl SimServer {
             let endpoint = Endpoint::at(simulator.as_ref(), listener.local_addr()?);
             let port = Arc::new(Port {
                 token_path: token_path(simulator.vendor()),
-                tls: TlsAcceptor::from(tls_config(simulator.as_ref())?),
+                tls: Tls::new(simulator.opening_streams().is_some())?,
                 simulator: Arc::clone(simulator),
                 refusals_narrow: config.refusals_narrow,
                 shared: Arc::clone(&shared),
@@ -150,6 +149,11 @@ impl SimServer {
     /// What a relay must trust, PEM.
     pub fn ca_pem(&self) -> &str {
         Ca::of_this_process().pem()
+    }
+
+    /// How many connections were opened to vendors' ports so far, TLS included.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// The phones.
@@ -235,25 +239,4 @@ fn reachable(bound: SocketAddr) -> String {
         return format!("localhost:{}", bound.port());
     }
     bound.to_string()
-}
-
-/// TLS as the vendor does it: client certificates are asked for but not demanded.
-fn tls_config(simulator: &dyn Simulator) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let ca = Ca::of_this_process();
-    let issued = ca.issue_server()?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(ca.der().clone())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(issued.chain, issued.key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    if simulator.opening_streams().is_none() {
-        config.alpn_protocols.push(b"http/1.1".to_vec());
-    }
-    Ok(Arc::new(config))
 }

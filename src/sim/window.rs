@@ -6,11 +6,14 @@
 //! the frames: the number in hyper's own SETTINGS frame, further SETTINGS frames written between
 //! two others, and the acknowledgements of those, which hyper must not see. Not simulated: a
 //! stream opened above the window is served, where Apple would refuse it.
+//!
+//! Fault rules use the same place: they limit the window, and have a connection leave with a GOAWAY
+//! that names fewer streams than the client has begun, which hyper never sends by itself.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +28,14 @@ const PREFACE: usize = 24;
 const SETTING: usize = 6;
 /// Frame type SETTINGS.
 const TYPE_SETTINGS: u8 = 4;
+/// Frame type HEADERS.
+const TYPE_HEADERS: u8 = 1;
+/// Frame type GOAWAY.
+const TYPE_GOAWAY: u8 = 7;
+/// Octets of a GOAWAY before its debug data.
+const GOAWAY_FIXED: usize = 8;
+/// The bits of a stream's number.
+const STREAM_BITS: u32 = 0x7fff_ffff;
 /// Flag ACK of a SETTINGS frame.
 const FLAG_ACK: u8 = 1;
 /// The setting `MAX_CONCURRENT_STREAMS`.
@@ -34,23 +45,49 @@ const READ: usize = 16 * 1024;
 
 /// How many streams the client may have open; shared by the answering side and the socket.
 #[derive(Debug)]
-pub struct Window(AtomicU32);
+pub struct Window {
+    streams: AtomicU32,
+    limit: AtomicU32,
+    leaving: AtomicBool,
+    last_words: Mutex<String>,
+}
 
 impl Window {
     /// A window of so many streams.
     pub fn new(streams: u32) -> Arc<Self> {
-        Arc::new(Window(AtomicU32::new(streams)))
+        Arc::new(Window {
+            streams: AtomicU32::new(streams),
+            limit: AtomicU32::new(u32::MAX),
+            leaving: AtomicBool::new(false),
+            last_words: Mutex::default(),
+        })
     }
 
-    /// Announces another size with the next frame that is written.
+    /// Announces another size with the next frame that is written, or when the connection is
+    /// polled.
     pub fn set(&self, streams: u32) {
-        self.0.store(streams, Ordering::Release);
+        self.streams.store(streams, Ordering::Release);
+    }
+
+    /// Allows no more than so many, whatever [`Window::set`] says.
+    pub fn limit(&self, streams: u32) {
+        self.limit.store(streams, Ordering::Release);
+    }
+
+    /// Meets the next stream that is begun with a GOAWAY, without processing it.
+    pub fn leave(&self, debug: &str) {
+        debug.clone_into(&mut lock(&self.last_words));
+        self.leaving.store(true, Ordering::Release);
     }
 
     /// The size wanted now.
     pub fn get(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+        self.streams.load(Ordering::Acquire).min(self.limit.load(Ordering::Acquire))
     }
+}
+
+fn lock(words: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+    words.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Where in a sequence of frames a direction is.
@@ -101,6 +138,17 @@ fn payload_length(header: &[u8]) -> usize {
     usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2])
 }
 
+/// How far the leaving of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Streams are processed.
+    Not,
+    /// A stream came that is not: the GOAWAY goes out at the next boundary.
+    Due,
+    /// It is on its way.
+    Said,
+}
+
 /// A socket whose HTTP/2 SETTINGS follow a [`Window`].
 pub struct Windowed<S> {
     socket: S,
@@ -115,6 +163,9 @@ pub struct Windowed<S> {
     inbound: Cursor,
     acknowledgements: u64,
     dropping: bool,
+    /// The highest stream begun that hyper has seen.
+    last_stream: u32,
+    farewell: Farewell,
     scratch: Box<[u8]>,
     ready: Vec<u8>,
     ready_taken: usize,
@@ -135,6 +186,8 @@ impl<S> Windowed<S> {
             inbound: Cursor { payload: PREFACE, ..Cursor::default() },
             acknowledgements: 0,
             dropping: false,
+            last_stream: 0,
+            farewell: Farewell::Not,
             scratch: vec![0; READ].into_boxed_slice(),
             ready: Vec::new(),
             ready_taken: 0,
@@ -168,6 +221,46 @@ impl<S> Windowed<S> {
         self.own.extend_from_slice(&self.announced.to_be_bytes());
     }
 
+    /// Own frames that are due, when a boundary is reached. Answers whether some still wait.
+    fn poll_due(&mut self) -> bool {
+        let due = self.window.get() != self.announced || self.farewell == Farewell::Due;
+        if !due || !self.outbound.between_frames() {
+            return due;
+        }
+        if self.window.get() != self.announced {
+            self.announce();
+        }
+        if self.farewell == Farewell::Due {
+            self.farewell = Farewell::Said;
+            let debug = lock(&self.window.last_words).clone();
+            let length = (GOAWAY_FIXED + debug.len()).to_be_bytes();
+            self.own.extend_from_slice(&length[length.len() - 3..]);
+            self.own.extend_from_slice(&[TYPE_GOAWAY, 0, 0, 0, 0, 0]);
+            self.own.extend_from_slice(&self.last_stream.to_be_bytes());
+            // NO_ERROR.
+            self.own.extend_from_slice(&[0; 4]);
+            self.own.extend_from_slice(debug.as_bytes());
+        }
+        false
+    }
+
+    /// Whether a frame is of a stream that the farewell declares unprocessed; begins the farewell
+    /// with the first such stream.
+    fn is_unprocessed(&mut self, header: &[u8; HEADER]) -> bool {
+        let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) & STREAM_BITS;
+        if stream <= self.last_stream {
+            return false;
+        }
+        if header[3] == TYPE_HEADERS && self.farewell == Farewell::Not {
+            if !self.window.leaving.load(Ordering::Acquire) {
+                self.last_stream = stream;
+                return false;
+            }
+            self.farewell = Farewell::Due;
+        }
+        self.farewell != Farewell::Not
+    }
+
     /// Moves what was read to hyper, without the acknowledgements of our own frames.
     fn filter(&mut self, read: usize) {
         let mut start = 0;
@@ -178,7 +271,8 @@ impl<S> Windowed<S> {
                 Some(header) => {
                     let ack = header[3] == TYPE_SETTINGS && header[4] & FLAG_ACK != 0;
                     self.acknowledgements += u64::from(ack);
-                    self.dropping = ack && self.acknowledgements > 1;
+                    let ours = ack && self.acknowledgements > 1;
+                    self.dropping = ours || self.is_unprocessed(&header);
                     if !self.dropping {
                         self.ready.extend_from_slice(&header);
                     }
@@ -217,14 +311,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Windowed<S> {
             return Poll::Ready(Ok(this.gather_opening(octets)));
         }
         let mut limit = octets.len();
-        if this.window.get() != this.announced {
-            if this.outbound.between_frames() {
-                this.announce();
-                ready!(this.poll_own(cx))?;
-            } else {
-                limit = limit.min(this.outbound.until_boundary());
-            }
+        if this.poll_due() {
+            limit = limit.min(this.outbound.until_boundary());
         }
+        ready!(this.poll_own(cx))?;
         let written = ready!(Pin::new(&mut this.socket).poll_write(cx, &octets[..limit]))?;
         this.outbound.advance(&octets[..written]);
         Poll::Ready(Ok(written))
@@ -232,6 +322,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Windowed<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.opening.is_none() {
+            this.poll_due();
+        }
         ready!(this.poll_own(cx))?;
         Pin::new(&mut this.socket).poll_flush(cx)
     }
@@ -301,6 +394,32 @@ mod tests {
         far.read_to_end(&mut seen).await.unwrap();
         let wanted = [settings(1), frame.to_vec(), settings(1_000), frame.to_vec()].concat();
         assert_eq!(seen, wanted);
+    }
+
+    #[tokio::test]
+    async fn a_stream_after_the_order_to_leave_is_met_with_a_goaway_and_not_seen() {
+        let head = |stream: u8| vec![0, 0, 2, TYPE_HEADERS, 5, 0, 0, 0, stream, 7, 8];
+        let (near, mut far) = tokio::io::duplex(4096);
+        let window = Window::new(1_000);
+        let mut socket = Windowed::new(near, Arc::clone(&window));
+        socket.write_all(&settings(1_000)).await.unwrap();
+        far.write_all(&[&[b'p'; PREFACE][..], &head(1)].concat()).await.unwrap();
+        let mut seen = vec![0; PREFACE + head(1).len()];
+        socket.read_exact(&mut seen).await.unwrap();
+        window.leave("bye");
+        // Another frame of a stream that was begun is seen, streams begun later are not.
+        let data = vec![0, 0, 1, 0, 1, 0, 0, 0, 1, 9];
+        far.write_all(&[head(3), data.clone(), head(5)].concat()).await.unwrap();
+        far.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, data);
+        socket.flush().await.unwrap();
+        drop(socket);
+        let mut sent = Vec::new();
+        far.read_to_end(&mut sent).await.unwrap();
+        let goaway = [&[0, 0, 11, TYPE_GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0][..], b"bye"];
+        assert_eq!(sent, [settings(1_000), goaway.concat()].concat());
     }
 
     #[tokio::test]

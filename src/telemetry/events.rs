@@ -45,6 +45,12 @@ pub const HTTP_REQUESTS: &str = "offpush_http_requests_total";
 pub const TOKENS_RETIRED: &str = "offpush_tokens_retired_total";
 /// Certificates that vendors refused.
 pub const CERTIFICATES_BROKEN: &str = "offpush_certificates_broken_total";
+/// Requests to vendors that got no answer, by vendor and cause.
+pub const REQUESTS_UNANSWERED: &str = "offpush_requests_unanswered_total";
+/// Refusals that clocks which differ explain, by vendor.
+pub const CLOCK_REFUSALS: &str = "offpush_clock_refusals_total";
+/// Certificates by status.
+pub const CERTIFICATES: &str = "offpush_certificates";
 /// Push results that chat servers took, by kind.
 pub const RESULTS_POSTED: &str = "offpush_results_posted_total";
 /// Posts of push results that failed and will be repeated, by kind.
@@ -74,6 +80,9 @@ pub(in crate::telemetry) fn describe_all() {
     describe_counter!(HTTP_REQUESTS, "API requests, by route and status.");
     describe_counter!(TOKENS_RETIRED, "Tokens retired on a vendor's word.");
     describe_counter!(CERTIFICATES_BROKEN, "Times a vendor refused a certificate.");
+    describe_counter!(REQUESTS_UNANSWERED, "Requests to vendors without an answer, by cause.");
+    describe_counter!(CLOCK_REFUSALS, "Refusals that clocks which differ explain, by vendor.");
+    describe_gauge!(CERTIFICATES, "Certificates, by status.");
     describe_counter!(RESULTS_POSTED, "Push results that chat servers took, by kind.");
     describe_counter!(RESULTS_POSTS_FAILED, "Posts of push results that will be repeated.");
     describe_counter!(RESULTS_DROPPED, "Push results given up, by cause.");
@@ -176,6 +185,20 @@ pub fn request_finished(vendor: &'static str, took: Duration) {
     histogram!(PUSH_LATENCY_SECONDS, "vendor" => vendor).record(took);
 }
 
+/// One request to a vendor got no answer; `cause` is [`TransportError::cause`]'s.
+///
+/// [`TransportError::cause`]: crate::transport::TransportError::cause
+pub fn request_unanswered(vendor: &'static str, cause: &'static str) {
+    counter!(REQUESTS_UNANSWERED, "vendor" => vendor, "cause" => cause).increment(1);
+    debug!(vendor, cause, "no answer");
+}
+
+/// A vendor refused a good credential because the clocks differ; what was refused is kept.
+pub fn clocks_differ(cert_id: u32, vendor: &'static str, why: &str) {
+    counter!(CLOCK_REFUSALS, "vendor" => vendor).increment(1);
+    error!(cert_id, vendor, why, "the clocks differ, set this machine's clock right");
+}
+
 /// How many deliveries are at a vendor right now.
 pub fn pushes_in_flight(vendor: &'static str, deliveries: usize) {
     gauge!(PUSHES_IN_FLIGHT, "vendor" => vendor).set(deliveries as f64);
@@ -206,8 +229,8 @@ pub fn lanes_measured(running: usize, paused: usize, open: usize) {
 }
 
 /// A lane's breaker opened after a run of failures.
-pub fn breaker_opened(cert_id: u32, vendor: &'static str, failures: u32) {
-    warn!(cert_id, vendor, failures, "breaker opened, the vendor does not answer");
+pub fn breaker_opened(cert_id: u32, vendor: &'static str, failures: u32, why: &str) {
+    warn!(cert_id, vendor, failures, why, "breaker opened, the vendor does not answer");
 }
 
 /// A lane's breaker closed again.
@@ -263,6 +286,23 @@ pub fn token_retired(vendor: &'static str, cert_id: u32, token_hash: &str) {
 pub fn certificate_broken(cert_id: u32, vendor: &'static str, code: &str) {
     counter!(CERTIFICATES_BROKEN, "vendor" => vendor).increment(1);
     error!(cert_id, vendor, code, "certificate broken, replace it: offpush cert rotate");
+}
+
+/// How many certificates are in which status; `ends_soon` ones are active still.
+pub fn certificates_measured(counts: &[(&'static str, usize)]) {
+    for (status, certificates) in counts {
+        gauge!(CERTIFICATES, "status" => *status).set(*certificates as f64);
+    }
+}
+
+/// A certificate ends within so many days.
+pub fn certificate_ends_soon(cert_id: u32, vendor: &str, days: u64) {
+    warn!(cert_id, vendor, days, "certificate ends soon, replace it: offpush cert rotate");
+}
+
+/// A certificate has ended: nothing rings with it until it is replaced.
+pub fn certificate_expired(cert_id: u32, vendor: &str) {
+    error!(cert_id, vendor, "certificate expired, replace it: offpush cert rotate");
 }
 
 /// A broken certificate works again.

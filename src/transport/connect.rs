@@ -17,12 +17,14 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::transport::frames::Frames;
 use crate::transport::proxy::{self, ProxyUrl};
 use crate::transport::reach::{self, Reach};
-use crate::transport::tls::{ALPN_HTTP2, is_certificate_alert};
+use crate::transport::tls::{ALPN_HTTP2, Mistrust, is_certificate_alert};
 use crate::transport::{Protocol, TransportError};
 
 /// An address that stays silent may use at most this share of the connect timeout, so that the
@@ -80,14 +82,17 @@ pub struct Connected {
     pub http2: bool,
     /// Filled when the peer refuses our certificate later.
     pub alert: Alert,
+    /// Told when the peer has changed its HTTP/2 settings.
+    pub settings: Arc<Notify>,
 }
 
 /// Opens a stream to `origin`. The caller bounds the time.
 ///
 /// # Errors
 ///
-/// [`TransportError::Handshake`] when TLS itself was refused by either side,
-/// [`TransportError::NotSent`] for everything else.
+/// [`TransportError::Handshake`] when the peer refused our certificate,
+/// [`TransportError::Untrusted`] when we refused the peer, [`TransportError::NotSent`] for
+/// everything else.
 pub async fn connect(
     origin: &Origin,
     protocol: Protocol,
@@ -102,10 +107,8 @@ pub async fn connect(
             proxy::tunnel(proxy, tcp, &origin.host, origin.port).await?
         }
     };
-    let alert = Alert::default();
     let Some(tls) = tls else {
-        let stream = Stream { inner: Inner::Plain(tcp), alert: alert.clone() };
-        return Ok(Connected { stream, http2: protocol == Protocol::Http2, alert });
+        return Ok(Connected::new(Inner::Plain(tcp), protocol == Protocol::Http2));
     };
     let name = ServerName::try_from(origin.host.clone())
         .map_err(|_| TransportError::NotSent("uri: the host is no server name".to_owned()))?;
@@ -114,8 +117,16 @@ pub async fn connect(
     if protocol == Protocol::Http2 && !http2 {
         return Err(TransportError::NotSent("the server does not offer http/2".to_owned()));
     }
-    let stream = Stream { inner: Inner::Tls(Box::new(stream)), alert: alert.clone() };
-    Ok(Connected { stream, http2, alert })
+    Ok(Connected::new(Inner::Tls(Box::new(stream)), http2))
+}
+
+impl Connected {
+    fn new(inner: Inner, http2: bool) -> Self {
+        let (alert, settings) = (Alert::default(), Arc::<Notify>::default());
+        let frames = http2.then(|| Frames::new(settings.clone()));
+        let stream = Stream { inner, alert: alert.clone(), frames };
+        Connected { stream, http2, alert, settings }
+    }
 }
 
 /// A connection to one of the host's addresses, or only to one of its public ones.
@@ -153,21 +164,28 @@ async fn dial(
     Err(TransportError::NotSent(format!("connect: {last}")))
 }
 
-/// A broken stream is weather; an objection of either TLS side is configuration.
+/// A broken stream is weather. An alert about our certificate blames us, any other objection of
+/// either side is about the peer: its certificate, a proxy's in its place, or no TLS at all.
 fn handshake_failed(error: io::Error) -> TransportError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
             TransportError::NotSent("the server does not offer the http version".to_owned())
         }
-        Some(why) => TransportError::Handshake(why.to_string()),
-        None => TransportError::NotSent(format!("tls: {error}")),
+        Some(rustls::Error::AlertReceived(alert)) if is_certificate_alert(*alert) => {
+            TransportError::Handshake(format!("the peer refused: {alert:?}"))
+        }
+        Some(why) => TransportError::Untrusted { why: Mistrust::of(why), words: why.to_string() },
+        None => TransportError::NotSent(format!("the TLS handshake broke off: {error}")),
     }
 }
 
-/// A plain or encrypted stream that remembers a late refusal of our certificate.
+/// A plain or encrypted stream that remembers a late refusal of our certificate and notices
+/// changed settings.
 pub struct Stream {
     inner: Inner,
     alert: Alert,
+    /// Under HTTP/2.
+    frames: Option<Frames>,
 }
 
 enum Inner {
@@ -215,10 +233,17 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if let Some(frames) = &mut self.frames {
+            frames.wanted();
+        }
         let polled = match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Inner::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         };
+        if let Some(frames) = &mut self.frames {
+            frames.passed(&buffer.filled()[before..]);
+        }
         if let Poll::Ready(Err(error)) = &polled {
             self.note(error);
         }

@@ -4,6 +4,7 @@
 //! go, hyper's sender is dropped and the connection closes. So "leave the pool" is all it takes
 //! to end a connection gracefully. The driving task holds only a weak reference to the pool.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,8 +41,8 @@ pub struct Life {
     in_flight: AtomicUsize,
     limit: AtomicUsize,
     draining: AtomicBool,
-    /// The peer has answered a request here.
-    answered: AtomicBool,
+    /// How many requests the peer has answered here.
+    answers: AtomicUsize,
     /// Some request has ended here, well or badly.
     finished: AtomicBool,
     /// Some request has ended here since the last look of the idle timer.
@@ -49,7 +50,7 @@ pub struct Life {
     /// The limit is the peer's word and not only our guess.
     warm: AtomicBool,
     /// Asks the driving task to read the peer's limit again.
-    refresh: Notify,
+    refresh: Arc<Notify>,
     /// The pool's: somebody may be waiting for room.
     freed: Arc<Notify>,
     alert: Alert,
@@ -57,16 +58,16 @@ pub struct Life {
 }
 
 impl Life {
-    fn new(http2: bool, alert: Alert, pool: &Arc<Pool>) -> Self {
+    fn new(http2: bool, alert: Alert, refresh: Arc<Notify>, pool: &Arc<Pool>) -> Self {
         Life {
             in_flight: AtomicUsize::new(0),
             limit: AtomicUsize::new(STREAMS_AT_FIRST),
             draining: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
+            answers: AtomicUsize::new(0),
             finished: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             warm: AtomicBool::new(!http2),
-            refresh: Notify::new(),
+            refresh,
             freed: pool.freed(),
             alert,
             pool: Arc::downgrade(pool),
@@ -114,8 +115,9 @@ impl Life {
         !touched && self.in_flight.load(Ordering::Acquire) == 0
     }
 
-    fn leave_pool(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// Answers whether it was still in.
+    fn leave_pool(&self) -> bool {
+        let first = !self.draining.swap(true, Ordering::Relaxed);
         if let Some(pool) = self.pool.upgrade() {
             if let Some(refusal) = self.alert.get() {
                 // Told first: those who wait must fail with it, not knock again one by one.
@@ -123,13 +125,19 @@ impl Life {
             }
             pool.remove(self);
         }
+        first
     }
 
     /// A connection that ended before the peer answered anything is a failure to connect, and
     /// whoever waits for it must hear of it.
     fn ended(&self, error: Option<hyper::Error>) {
+        if let Some(error) = &error {
+            // The source of an error GOAWAY holds the peer's debug data.
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::debug!(%error, why, "a connection ended");
+        }
         if let Some(pool) = self.pool.upgrade()
-            && !self.answered.load(Ordering::Relaxed)
+            && self.answers.load(Ordering::Relaxed) == 0
             && self.alert.get().is_none()
         {
             pool.failed(TransportError::NotSent(match error {
@@ -200,7 +208,7 @@ impl Connection {
         if self.is_closed() || !self.life.try_enter() {
             return None;
         }
-        Some(Slot { connection: self.clone() })
+        Some(Slot { connection: self.clone(), asked: None })
     }
 
     /// Whether the peer's limit on streams is known; until then no second connection is opened.
@@ -213,16 +221,19 @@ impl Connection {
         matches!(self.sender, Sender::Http1(_))
     }
 
-    /// Takes it out of the pool at once; requests in flight go on.
-    pub fn leave_pool(&self) {
-        self.life.leave_pool();
+    /// Takes it out of the pool at once; requests in flight go on. Answers whether it was in.
+    pub fn leave_pool(&self) -> bool {
+        self.life.leave_pool()
     }
 
     /// Notes that the peer has answered: whatever ends it now is no failure to connect.
     pub fn answered(&self) {
-        if !self.life.answered.load(Ordering::Relaxed) {
-            self.life.answered.store(true, Ordering::Relaxed);
-        }
+        self.life.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests the peer has answered here.
+    pub fn answers(&self) -> usize {
+        self.life.answers.load(Ordering::Relaxed)
     }
 
     /// The peer's refusal of our certificate, when there was one.
@@ -247,6 +258,8 @@ impl Connection {
 pub struct Slot {
     /// The connection.
     pub(crate) connection: Arc<Connection>,
+    /// While an answer is waited for: how many the connection had given when it was asked.
+    pub(crate) asked: Option<usize>,
 }
 
 impl Drop for Slot {
@@ -255,6 +268,11 @@ impl Drop for Slot {
             && sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
         {
             // The answer was not read to the end: the next one would be its rest.
+            self.connection.leave_pool();
+        }
+        // Given up without an answer, and nobody else got one meanwhile: the peer may be gone or
+        // have stopped reading. The next request shall not find out the same way.
+        if self.asked.is_some_and(|answers| answers == self.connection.answers()) {
             self.connection.leave_pool();
         }
         self.connection.life.leave();
@@ -271,8 +289,8 @@ pub async fn begin(
     config: &TransportConfig,
     pool: &Arc<Pool>,
 ) -> Result<Arc<Connection>, TransportError> {
-    let Connected { stream, http2, alert } = connected;
-    let life = Arc::new(Life::new(http2, alert, pool));
+    let Connected { stream, http2, alert, settings } = connected;
+    let life = Arc::new(Life::new(http2, alert, settings, pool));
     let io = TokioIo::new(stream);
     let sender = match http2 {
         true => begin_http2(io, config, life.clone()).await,
@@ -299,7 +317,7 @@ async fn begin_http2(
     let streams_max = config.streams_per_connection_max.max(1);
     tokio::spawn(async move {
         let limit = |connection: &http2::Connection<_, _, _>| {
-            Some(connection.current_max_send_streams().clamp(1, streams_max))
+            Some(connection.current_max_send_streams().min(streams_max))
         };
         life.drive(connection, age, idle, limit).await;
     });

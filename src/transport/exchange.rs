@@ -14,6 +14,9 @@ use crate::transport::{Reply, Request};
 
 type HyperRequest = http::Request<Body>;
 
+/// Most characters kept of a peer's words about its leaving.
+const WORDS_MAX: usize = 256;
+
 /// Why there is no answer, and what that says about a repeat.
 #[derive(Debug)]
 pub enum Failure {
@@ -35,7 +38,7 @@ impl Slot {
     ///
     /// [`Failure`].
     pub async fn exchange(
-        self,
+        mut self,
         request: &Request,
         body_bytes_max: usize,
         handed: &mut bool,
@@ -44,7 +47,10 @@ impl Slot {
             Sender::Http2(sender) => {
                 let has_body = !request.body.is_empty();
                 *handed = true;
-                let sent = sender.clone().try_send_request(http2_request(request)).await;
+                let sending = sender.clone().try_send_request(http2_request(request));
+                self.asked = Some(self.connection.answers());
+                let sent = sending.await;
+                self.asked = None;
                 let answer = sent.map_err(|why| self.judge(why, has_body))?;
                 self.connection.answered();
                 let (reply, _) = self.read(answer, body_bytes_max).await?;
@@ -107,8 +113,12 @@ impl Slot {
         {
             if h2.is_go_away() {
                 // h2 reports GOAWAY only for streams above the last one the peer will answer.
-                self.connection.leave_pool();
-                return Failure::Refused(format!("the server goes away: {h2}"));
+                let words = go_away_words(h2);
+                if self.connection.leave_pool() {
+                    let words = words.as_str();
+                    tracing::info!(words, "a server closes a connection, its requests move");
+                }
+                return Failure::Refused(format!("the server goes away: {words}"));
             }
             if h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM) {
                 return Failure::Refused("the server refused the stream".to_owned());
@@ -121,6 +131,13 @@ impl Slot {
         }
         Failure::Lost(with_source(&error))
     }
+}
+
+/// The reason of a GOAWAY and its debug data, for APNs a JSON object with a `reason`. h2 shows
+/// the data in its words only, as Rust writes bytes.
+fn go_away_words(error: &h2::Error) -> String {
+    let words = error.to_string().replace("\\\"", "\"");
+    words.trim_start_matches("connection error received: ").chars().take(WORDS_MAX).collect()
 }
 
 fn with_source(error: &hyper::Error) -> String {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -30,6 +30,69 @@ pub enum TlsConfigError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// Why a peer is not talked to: what TLS says is wrong on its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mistrust {
+    /// Nobody we trust vouches for its certificate.
+    #[error("the server's certificate is of an authority that is not trusted")]
+    UnknownIssuer,
+    /// Its certificate is for another host.
+    #[error("the server's certificate is for another host name")]
+    WrongName,
+    /// Its certificate has ended, or our clock is ahead.
+    #[error("the server's certificate has expired by this machine's clock")]
+    Expired,
+    /// Its certificate has not begun, or our clock is behind.
+    #[error("the server's certificate is not valid yet by this machine's clock")]
+    NotYetValid,
+    /// It answers, but not in TLS.
+    #[error("the server does not speak TLS")]
+    NotTls,
+    /// Anything else.
+    #[error("TLS with the server failed")]
+    Other,
+}
+
+impl Mistrust {
+    /// What rustls objected to.
+    pub fn of(error: &rustls::Error) -> Self {
+        let rustls::Error::InvalidCertificate(flaw) = error else {
+            return match error {
+                rustls::Error::InvalidMessage(_) => Mistrust::NotTls,
+                _ => Mistrust::Other,
+            };
+        };
+        match flaw {
+            // An authority that has the name of ours but not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Mistrust::UnknownIssuer
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Mistrust::WrongName
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Mistrust::Expired
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Mistrust::NotYetValid
+            }
+            _ => Mistrust::Other,
+        }
+    }
+
+    /// The code in traces and metrics: a closed set.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Mistrust::UnknownIssuer => "tls_unknown_issuer",
+            Mistrust::WrongName => "tls_wrong_name",
+            Mistrust::Expired => "tls_expired",
+            Mistrust::NotYetValid => "tls_not_yet_valid",
+            Mistrust::NotTls => "tls_not_spoken",
+            Mistrust::Other => "tls_failed",
+        }
+    }
 }
 
 /// The trust roots, read once and shared by every pool.

@@ -25,6 +25,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
+use crate::vendor::clocks::Blame;
 use crate::vendor::profile::Profile;
 use crate::vendor::request::{Base, authorize};
 use crate::vendor::sign::sha256_hex;
@@ -219,6 +220,16 @@ impl Vendor for Apns {
             headers,
             body: Bytes::from_static(br#"{"aps":{"content-available":1}}"#),
         })
+    }
+
+    /// A provider token made just now and called expired is one of a clock that is behind; the
+    /// answer to one of the future is the answer to a wrong key (reference, A.2).
+    fn blames_clock(&self, refusal: &Answer) -> Blame {
+        match refusal.code.as_str() {
+            "ExpiredProviderToken" => Blame::Surely,
+            "InvalidProviderToken" => Blame::Perhaps,
+            _ => Blame::No,
+        }
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

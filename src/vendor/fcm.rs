@@ -18,6 +18,7 @@ use crate::model::id::Token;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::clocks::Blame;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
 use crate::vendor::profile::Profile;
@@ -155,6 +156,16 @@ impl Vendor for Fcm {
             headers: headers(access),
             body: Bytes::from(body.to_string()),
         })
+    }
+
+    /// Google names `iat` and `exp` when an assertion is too old or of the future; it also says
+    /// `invalid_grant` of deleted keys and disabled accounts (reference, B.1).
+    fn blames_clock(&self, refusal: &Answer) -> Blame {
+        match refusal.code.as_str() {
+            "invalid_grant" if refusal.says.contains("iat and exp") => Blame::Surely,
+            "invalid_grant" => Blame::Perhaps,
+            _ => Blame::No,
+        }
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

@@ -24,11 +24,13 @@ use crate::model::message::Priority;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Reply, Request};
+use crate::vendor::clocks::Blame;
 use crate::vendor::profile::{Endpoints, Profile};
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 
 pub mod apns;
+pub mod clocks;
 pub mod fcm;
 pub mod huawei;
 pub mod oppo;
@@ -296,6 +298,14 @@ impl Answer {
         }
         Answer { verdict, code: code.into(), says: says[..end].to_owned(), vendor_id: None }
     }
+
+    /// Code and words in one line; the words alone where they are the code.
+    pub fn words(&self) -> String {
+        match self.code == self.says {
+            true => self.says.clone(),
+            false => [self.code.as_str(), self.says.as_str()].join(" ").trim().to_owned(),
+        }
+    }
 }
 
 /// One push vendor. Pure: no clock, no network, no store.
@@ -392,6 +402,12 @@ pub trait Vendor: Send + Sync + 'static {
     /// The JSON body that tells the vendor its post was taken.
     fn receipts_taken(&self) -> &'static str {
         "{}"
+    }
+
+    /// Whether clocks that differ explain this refusal of the right to send, made with a proof of
+    /// this moment. The default is that of a vendor whose proofs carry no time.
+    fn blames_clock(&self, _refusal: &Answer) -> Blame {
+        Blame::No
     }
 
     /// What an operator should do about this answer, in one sentence; `None` when nothing helps.

@@ -22,6 +22,7 @@ use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
+use crate::vendor::clocks::Blame;
 use crate::vendor::profile::Profile;
 use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
@@ -235,6 +236,11 @@ impl Vendor for Oppo {
 
     fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
         receipt::read(post.body)
+    }
+
+    /// 19: the time of the sign-in is not within ten minutes of OPPO's.
+    fn blames_clock(&self, refusal: &Answer) -> Blame {
+        if refusal.code == "19" { Blame::Surely } else { Blame::No }
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {

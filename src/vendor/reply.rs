@@ -14,7 +14,8 @@ use http::header::RETRY_AFTER;
 use serde_json::{Map, Value};
 
 use crate::model::time::UnixMs;
-use crate::transport::Reply;
+use crate::transport::{Reply, TransportError};
+use crate::vendor::clocks;
 use crate::vendor::{Answer, SAYS_BYTES_MAX, Target, ThrottleScope, Verdict};
 
 /// Longest wait believed of a `Retry-After`: a broken clock must not silence a lane for years.
@@ -81,10 +82,22 @@ pub fn retry_after(reply: &Reply, now: UnixMs) -> Option<Duration> {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-            UnixMs(0).after(at).since(now)
+            // By the vendor's own clock where it tells its time: ours may be another.
+            UnixMs(0).after(at).since(clocks::date(reply).unwrap_or(now))
         }
     };
     Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// What no answer means, as far as the transport can tell.
+pub fn unanswered(error: &TransportError) -> Answer {
+    let verdict = match error {
+        TransportError::Lost(_) => Verdict::Unknown,
+        TransportError::NotSent(_)
+        | TransportError::Handshake(_)
+        | TransportError::Untrusted { .. } => Verdict::Unavailable { retry_after: None },
+    };
+    Answer::new(verdict, error.code(), &error.to_string())
 }
 
 /// "Slow down" for everything of the certificate.

@@ -6,17 +6,37 @@ use std::time::Duration;
 use offpush::sim::faults::Rule;
 use serde_json::{Value, json};
 
-use crate::harness::{Relay, text};
+use crate::harness::{Relay, text, until};
 use crate::stage::Stage;
 
 mod breaker;
+mod clocks;
 mod dead_letters;
+mod expiry;
+mod streams;
+mod tls;
 mod waits;
 
 /// Puts a fault into force.
 pub fn fault(stage: &Stage, rule: Value) {
     let rule: Rule = serde_json::from_value(rule).expect("a rule");
     stage.sims.server.faults().add(rule).expect("a rule that makes sense");
+}
+
+/// A certificate's lane as operators see it; null before its first parcel.
+async fn lane(relay: &Relay, cert_id: u64) -> Value {
+    let lanes = relay.admin.get("/v1/lanes").await;
+    let lanes = lanes["lanes"].as_array().expect("lanes").clone();
+    lanes.into_iter().find(|lane| lane["cert_id"] == cert_id).unwrap_or_default()
+}
+
+/// Lets time pass in small steps until `holds` does.
+async fn when_passing(stage: &Stage, relay: &Relay, what: &str, holds: impl AsyncFn() -> bool) {
+    until(what, async || {
+        stage.pass(relay, Duration::from_millis(100));
+        holds().await
+    })
+    .await;
 }
 
 /// One fault of one request, and what may come of it.
@@ -60,6 +80,7 @@ fn common(vendor: &str) -> Vec<Case> {
         case("reset before", json!({ "reset_before": true }), lost, 1..=1),
         // OPPO and Xiaomi know the id of a repeat and show it once.
         case("reset after", json!({ "reset_after": true }), lost, 1..=2),
+        case("half closed", json!({ "half_close": true }), lost, 1..=2),
         case("truncated", json!({ "answer": "truncated" }), &["unknown", "accepted"], 1..=2),
         case("garbage", json!({ "answer": "garbage" }), empty, rings.clone()),
         case("empty", json!({ "answer": "empty" }), empty, rings),
@@ -192,6 +213,42 @@ async fn no_single_fault_of_xiaomi_loses_a_message() {
 #[tokio::test]
 async fn no_single_fault_of_oppo_loses_a_message() {
     every_fault_of("oppo").await;
+}
+
+/// What may become of a sign-in without the credential being wrong.
+#[tokio::test]
+async fn no_single_fault_of_a_sign_in_breaks_a_certificate() {
+    let actions = [
+        json!({ "status": 500 }),
+        json!({ "status": 429 }),
+        json!({ "answer": "html_502" }),
+        json!({ "answer": "garbage" }),
+        json!({ "answer": "empty" }),
+        json!({ "answer": "truncated" }),
+        json!({ "status": 200, "body": { "error": "try again" } }),
+        json!({ "reset_before": true }),
+        json!({ "reset_after": true }),
+        json!({ "half_close": true }),
+        json!({ "goaway": true }),
+        json!({ "reset_stream": 7 }),
+    ];
+    for (vendor, path) in [("fcm", "/token"), ("huawei", "/oauth2"), ("oppo", "/server/v1/auth")] {
+        for action in &actions {
+            let stage = Stage::new(|_| {}).await;
+            let relay = stage.first().await;
+            let cert_id = relay.certificate(&stage.sims, vendor).await;
+            relay.device("joon", vendor, cert_id, 1).await;
+            let matching = json!({ "path": path, "times": 1 });
+            fault(&stage, json!({ "vendor": vendor, "match": matching, "action": action }));
+            relay.send(&text("mina", "joon", 1, "let me in")).await;
+            let ledger = stage.settle(&relay, Duration::from_millis(200)).await;
+            assert_eq!(ledger["terminals"], json!({ "pushed": 1 }), "{vendor} {action}");
+            assert_eq!(stage.sims.server.faults().list()[0].fired, 1, "{vendor} {action}");
+            assert_eq!(stage.sims.shown(vendor).len(), 1, "{vendor} {action}");
+            let path = relay.path(&format!("/certificates/{cert_id}"));
+            assert_eq!(relay.admin.get(&path).await["status"], "active", "{vendor} {action}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -154,6 +154,11 @@ impl World {
             json!({ "goaway": true }),
             json!({ "reset_stream": 7 }),
             json!({ "delay_ms": 5 }),
+            json!({ "half_close": true }),
+            json!({ "goaway_before_next": "{\"reason\":\"Shutdown\"}" }),
+            json!({ "streams": 1 }),
+            json!({ "tls": "unknown_ca" }),
+            json!({ "tls": "reset" }),
         ];
         let action = actions[self.random.usize(..actions.len())].clone();
         let share = self.random.f64();

@@ -15,7 +15,7 @@ use offpush::transport::{
 use tokio::task::JoinHandle;
 
 use crate::transport::peers::{
-    Authority, Peer, Wire, answer, data, go_away, head, reset, settings,
+    Authority, Peer, Wire, answer, data, go_away, go_away_saying, head, reset, settings,
 };
 
 const BODY: &str = "{\"aps\":{}}";
@@ -282,6 +282,77 @@ async fn the_deadline_is_lost_after_handing_over_and_not_sent_before() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(matches!(error(handed).await, TransportError::Lost(_)));
     assert!(matches!(error(waiting).await, TransportError::NotSent(_)));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_left_no_streams_carries_nothing_until_it_gets_some() {
+    let (peer, transport) = (Peer::bind().await, transport(|c| c.connections_per_lane_max = 1));
+    let mut wire = warm(&transport, h2_lane(), &peer, 100).await;
+    wire.send_and_wait(settings(0)).await;
+    let lane = Lane { deadline: Duration::from_secs(1), ..h2_lane() };
+    tokio::time::pause();
+    let late = error(send(&transport, lane, &peer)).await;
+    assert!(matches!(late, TransportError::NotSent(_)), "it was never handed over: {late}");
+    tokio::time::resume();
+    let sent = send(&transport, h2_lane(), &peer);
+    wire.send(&[settings(1)]).await;
+    let stream = wire.request().await;
+    wire.answer(stream).await;
+    ok(sent).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_was_silent_for_a_whole_deadline_is_left() {
+    let (peer, transport) = (Peer::bind().await, transport(|_| ()));
+    let mut wire = warm(&transport, h2_lane(), &peer, 100).await;
+    let hurried = Lane { deadline: Duration::from_secs(1), ..h2_lane() };
+    // Another request that is answered meanwhile shows that the peer is alive.
+    let slow = send(&transport, hurried.clone(), &peer);
+    wire.request().await;
+    let quick = send(&transport, h2_lane(), &peer);
+    let stream = wire.request().await;
+    wire.answer(stream).await;
+    ok(quick).await;
+    tokio::time::pause();
+    assert!(matches!(error(slow).await, TransportError::Lost(_)));
+    let silent = send(&transport, hurried, &peer);
+    wire.request().await;
+    assert!(matches!(error(silent).await, TransportError::Lost(_)));
+    tokio::time::resume();
+    warm(&transport, h2_lane(), &peer, 100).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_ends_its_direction_means_lost_and_is_left() {
+    let (peer, transport) = (Peer::bind().await, transport(|_| ()));
+    let mut wire = warm(&transport, h2_lane(), &peer, 100).await;
+    let sent = send(&transport, h2_lane(), &peer);
+    wire.request().await;
+    wire.half_close().await;
+    assert!(matches!(error(sent).await, TransportError::Lost(_)));
+    warm(&transport, h2_lane(), &peer, 100).await;
+}
+
+#[tokio::test]
+async fn a_goaway_with_last_words_moves_what_was_not_processed() {
+    let (peer, transport) = (Peer::bind().await, transport(|_| ()));
+    let mut wire = warm(&transport, h2_lane(), &peer, 100).await;
+    let kept = send(&transport, h2_lane(), &peer);
+    let processed = wire.request().await;
+    let moved = send(&transport, h2_lane(), &peer);
+    wire.request().await;
+    let shutdown = go_away_saying(processed, br#"{"reason":"Shutdown"}"#);
+    wire.send(&[answer(processed), shutdown]).await;
+    ok(kept).await;
+    // Refused once more on the second connection, it is given up for now, with the last words.
+    let mut fresh = peer.accept_http2(100).await;
+    fresh.request().await;
+    fresh.send(&[go_away_saying(0, br#"{"reason":"IdleTimeout"}"#)]).await;
+    let words = error(moved).await.to_string();
+    assert!(
+        words.starts_with("not sent") && words.contains(r#"{"reason":"IdleTimeout"}"#),
+        "{words}"
+    );
 }
 
 #[tokio::test]

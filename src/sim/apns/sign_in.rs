@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::{StatusCode, header};
 
 use crate::model::certificate::Environment;
+use crate::model::time::UnixMs;
 use crate::sim::SimRequest;
 use crate::sim::apns::Refusal;
 use crate::sim::apns::accounts::{Accounts, Key};
@@ -81,11 +82,20 @@ impl SignIns {
         Ok(connection.client.clone())
     }
 
-    /// Whether that certificate may push this.
+    /// Whether that certificate may push this. TLS has looked at its end by the machine's clock,
+    /// this looks at it by the vendor's.
     ///
     /// # Errors
-    /// `BadCertificateEnvironment` or `BadTopic`.
-    pub fn check_certificate(&self, facts: &ClientFacts, head: &Head<'_>) -> Result<(), Refusal> {
+    /// `BadCertificate` after its end, `BadCertificateEnvironment` or `BadTopic`.
+    pub fn check_certificate(
+        &self,
+        facts: &ClientFacts,
+        head: &Head<'_>,
+        now: UnixMs,
+    ) -> Result<(), Refusal> {
+        if facts.not_after < now.secs() {
+            return Err(Refusal::forbidden("BadCertificate"));
+        }
         let allowed = match self.environment {
             Environment::Production => facts.production,
             Environment::Sandbox => facts.development,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::model::time::UnixMs;
 use crate::sim::SimReply;
+use crate::sim::tls::TlsFault;
 
 /// What happens to a request. Fields combine: a delay before a reset is both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -40,9 +41,27 @@ pub struct Action {
     pub never_answer: bool,
     /// Begins to close the connection (GOAWAY, or `connection: close`); the request is answered.
     pub goaway: bool,
+    /// Serves this request and meets the next one of its connection with a GOAWAY that names the
+    /// streams before as the last it has processed, with this debug data. Whatever comes later on
+    /// the connection is not looked at. HTTP/2 only.
+    pub goaway_before_next: Option<String>,
+    /// Announces so many concurrent streams on the connection; holds until the rules are cleared.
+    /// HTTP/2 only.
+    pub streams: Option<u32>,
+    /// Ends the vendor's direction of the TCP connection in place of the answer, and goes on
+    /// reading. The vendor has taken the request.
+    pub half_close: bool,
+    /// Reads nothing more of the connection and answers nothing; the vendor has not seen the
+    /// request.
+    pub stop_reading: bool,
+    /// The vendor's clock is ahead of the machine's by so many seconds, or behind when negative.
+    pub clock_ahead_s: i64,
+    /// Spoils TLS when a connection is accepted, before any request: such a rule can only name a
+    /// listener, `nth`, `times` and `probability`, and does nothing else.
+    pub tls: Option<TlsFault>,
     /// Whether the vendor takes the request, so that the phone rings, although the answer is not
     /// the vendor's. By default only where the answer is the vendor's own or is lost on the way
-    /// (`reset_after`, `truncated`).
+    /// (`reset_after`, `half_close`, `truncated`).
     pub processed: Option<bool>,
 }
 
@@ -68,6 +87,7 @@ impl Action {
             && !self.reset_before
             && self.reset_stream.is_none()
             && !self.never_answer
+            && !self.stop_reading
             && matches!(self.answer, None | Some(Canned::Truncated));
         self.processed.unwrap_or(own)
     }
@@ -75,6 +95,11 @@ impl Action {
     /// How long to wait first.
     pub fn delay(&self) -> Duration {
         Duration::from_millis(self.delay_ms)
+    }
+
+    /// What the vendor's clock shows at `now`.
+    pub fn vendors_time(&self, now: UnixMs) -> UnixMs {
+        UnixMs(now.0.saturating_add_signed(self.clock_ahead_s.saturating_mul(1_000)))
     }
 
     /// The answer: the vendor's own, if it has seen the request, with what the rule changes.

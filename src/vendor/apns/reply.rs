@@ -96,7 +96,7 @@ const REASONS: &[(&str, Meaning, &str)] = &[
         "InvalidProviderToken",
         Renew,
         "key id, team id and .p8 file do not belong together, or the key was revoked: compare \
-         them with Apple's developer pages",
+         them with Apple's developer pages; a clock of this machine that is ahead looks the same",
     ),
     (
         "UnrelatedKeyIdInToken",

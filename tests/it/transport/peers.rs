@@ -107,6 +107,11 @@ impl Wire {
         while self.frame().await.expect("the ping, not the end").0 != PING {}
     }
 
+    /// Ends our direction; the client's stays open.
+    pub async fn half_close(&mut self) {
+        self.io.shutdown().await.expect("the client is there");
+    }
+
     /// Answers 200 without a body.
     pub async fn answer(&mut self, stream: u32) {
         self.send(&[answer(stream)]).await;
@@ -169,8 +174,14 @@ pub fn reset(stream: u32, reason: h2::Reason) -> Vec<u8> {
 
 /// GOAWAY without an error.
 pub fn go_away(last_stream: u32) -> Vec<u8> {
+    go_away_saying(last_stream, b"")
+}
+
+/// The same with debug data.
+pub fn go_away_saying(last_stream: u32, debug: &[u8]) -> Vec<u8> {
     let mut payload = last_stream.to_be_bytes().to_vec();
     payload.extend([0; 4]);
+    payload.extend(debug);
     frame(GOAWAY, 0, 0, &payload)
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use offpush::transport::tls::Mistrust;
 use offpush::transport::{ClientIdentity, Lane, Protocol, TransportError};
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::transport::peers::{Authority, Peer, Wire, read_http1};
-use crate::transport::{error, h2_lane, https, lane, ok, send_to, transport, trusting, warm};
+use crate::transport::{BODY, error, h2_lane, https, lane, ok, send_to, transport, trusting, warm};
 
 #[tokio::test]
 async fn the_client_certificate_of_the_lane_is_presented() {
@@ -62,14 +63,44 @@ async fn a_refused_certificate_is_shown_once_however_many_wait() {
 }
 
 #[tokio::test]
-async fn a_server_nobody_vouches_for_is_a_handshake_error() {
+async fn a_server_nobody_vouches_for_is_not_trusted_and_says_which_way() {
     let (peer, authority) = (Peer::bind().await, Authority::new());
-    for (transport, name) in [(transport(|_| ()), "localhost"), (trusting(&authority), "other")] {
+    for (transport, name, expected) in [
+        (transport(|_| ()), "localhost", Mistrust::UnknownIssuer),
+        (trusting(&authority), "other", Mistrust::WrongName),
+    ] {
         let sent = send_to(&transport, h2_lane(), https(&peer));
         let config = authority.server(name, b"h2", false, ALL_VERSIONS);
         assert!(peer.accept_tls(config).await.is_err());
-        assert!(matches!(error(sent).await, TransportError::Handshake(_)));
+        let TransportError::Untrusted { why, words } = error(sent).await else {
+            panic!("not trusted")
+        };
+        assert_eq!(why, expected, "{words}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_sent_nothing_but_the_hello() {
+    let (peer, authority) = (Peer::bind().await, Authority::new());
+    let sent = send_to(&trusting(&authority), h2_lane(), https(&peer));
+    let mut socket = peer.accept().await;
+    let kind = socket.read_u8().await.expect("a hello");
+    assert_eq!(kind, 22, "a TLS handshake record");
+    socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("the client reads");
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest).await;
+    let text = String::from_utf8_lossy(&rest).into_owned();
+    assert!(!text.contains(BODY) && !text.contains("apns-topic"), "{text}");
+    let TransportError::Untrusted { why, .. } = error(sent).await else { panic!("not trusted") };
+    assert_eq!(why, Mistrust::NotTls);
+}
+
+#[tokio::test]
+async fn a_handshake_that_breaks_off_means_not_sent() {
+    let (peer, authority) = (Peer::bind().await, Authority::new());
+    let sent = send_to(&trusting(&authority), h2_lane(), https(&peer));
+    drop(peer.accept().await);
+    assert!(matches!(error(sent).await, TransportError::NotSent(_)));
 }
 
 #[tokio::test]
