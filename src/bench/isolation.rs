@@ -28,8 +28,9 @@ use crate::config::sections::Engine;
 /// Fewest healthy lanes.
 const LANES_MIN: u32 = 4;
 
-/// The healthy load, as a part of the rate that the relay reached.
-const HEALTHY_SHARE: f64 = 0.5;
+/// The healthy load, as a part of the rate that the relay reached: with the other lanes' about half
+/// of it, so that nothing queues while all are healthy.
+const HEALTHY_SHARE: f64 = 0.4;
 
 /// The load to the lanes that fall sick, as a part of the healthy load.
 const SICK_SHARE: f64 = 0.3;
@@ -45,6 +46,10 @@ const MISSING_MAX: Duration = Duration::from_secs(30);
 
 /// Between two looks at what arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// p50 when all are healthy, in milliseconds: more means that the load queued, on a machine that
+/// had other things to do, and that the phases after it can show nothing.
+const P50_MS_MAX: f64 = 250.0;
 
 /// Throughput of the healthy lanes, as a part of that when all are healthy.
 const THROUGHPUT_MIN: f64 = 0.95;
@@ -167,7 +172,7 @@ impl Run {
         })
     }
 
-    /// The rate the relay reaches in a closed loop, after a warm-up of the same kind.
+    /// The rate the relay reaches in a closed loop, the lesser of two; they are the warm-up too.
     ///
     /// # Errors
     /// When a part fails.
@@ -179,15 +184,16 @@ impl Run {
     ) -> anyhow::Result<f64> {
         let messages = (usual.messages / 4).max(usual.per_request);
         let scenario = Scenario { messages, connections: 8, ..*usual };
-        let mut per_s = 0.0;
+        let mut least = f64::MAX;
         for _ in 0..2 {
             let load = self.load(&scenario, relay, people, Audience::One);
             let started = Instant::now();
             load.run(ProgressBar::hidden()).await?;
             let (_, ended) = relay.settled(0).await?;
-            per_s = messages as f64 / ended.duration_since(started).as_secs_f64();
+            let per_s = messages as f64 / ended.duration_since(started).as_secs_f64();
+            least = per_s.min(least);
         }
-        Ok(per_s)
+        Ok(least)
     }
 
     async fn fall_sick(&self, fault: Fault, relay: &Relay) -> anyhow::Result<()> {
@@ -296,12 +302,14 @@ fn later_thirds(samples: &[Sample]) -> (&[Sample], &[Sample]) {
 impl Phase {
     /// Compares it with the phase in which all were healthy.
     fn judge(&mut self, healthy: Option<&Phase>) {
-        if let Some(healthy) = healthy {
-            let throughput = self.per_s / healthy.per_s;
-            let p99 = self.at_vendor.p99_ms / healthy.at_vendor.p99_ms;
-            self.bars.push(Bar::least("throughput ×", throughput, THROUGHPUT_MIN));
-            self.bars.push(Bar::most("p99 ×", p99, P99_MAX));
-        }
+        let Some(healthy) = healthy else {
+            self.bars.push(Bar::most("not queued: p50 ms", self.at_vendor.p50_ms, P50_MS_MAX));
+            return;
+        };
+        let throughput = self.per_s / healthy.per_s;
+        let p99 = self.at_vendor.p99_ms / healthy.at_vendor.p99_ms;
+        self.bars.push(Bar::least("throughput ×", throughput, THROUGHPUT_MIN));
+        self.bars.push(Bar::most("p99 ×", p99, P99_MAX));
         let grown = self.memory_last as f64 / self.memory_middle.max(1) as f64;
         self.bars.push(Bar::most("memory, last third ×", grown, MEMORY_MAX));
     }
@@ -381,7 +389,9 @@ mod tests {
 
     #[test]
     fn a_phase_is_judged_by_the_healthy_one() {
-        let healthy = phase(1_000.0, 10.0, (100, 100));
+        let mut healthy = phase(1_000.0, 10.0, (100, 200));
+        healthy.judge(None);
+        assert_eq!(holds(&healthy), [true], "only that nothing queued");
         let mut good = phase(960.0, 14.0, (100, 109));
         good.judge(Some(&healthy));
         assert_eq!(holds(&good), [true, true, true]);

@@ -11,7 +11,7 @@ use crate::bench::process::Part;
 use crate::bench::procfs::{self, Usage};
 use crate::bench::traffic::{APP, People};
 use crate::bench::vendors::Vendors;
-use crate::cli::client::{Client, path};
+use crate::cli::client::{Client, ClientError, path};
 use crate::config::sections::Engine;
 
 /// Longest wait for one answer of the API.
@@ -148,7 +148,8 @@ impl Relay {
         })
     }
 
-    /// Creates the app and uploads every certificate of the people.
+    /// Creates the app and uploads every certificate of the people. On a relay elsewhere they may
+    /// be there from an earlier run: then they get the credentials of today's simulators.
     ///
     /// # Errors
     /// The API's.
@@ -159,10 +160,15 @@ impl Relay {
             let mut upload = vendors.credentials[vendor][0].clone();
             upload["cert_id"] = json!(cert_id);
             upload["name"] = json!(format!("{vendor} {cert_id}"));
-            self.client
-                .post(&path(&["v1", "apps", &app, "certificates"]), &upload)
-                .await
-                .with_context(|| format!("upload certificate {cert_id} ({vendor})"))?;
+            let at = path(&["v1", "apps", &app, "certificates"]);
+            match self.client.post(&at, &upload).await {
+                Err(ClientError::Refused(no)) if no.code == "cert_id_taken" => {
+                    self.rotate(cert_id, &upload["credential"]).await?;
+                }
+                made => {
+                    made.with_context(|| format!("upload certificate {cert_id} ({vendor})"))?;
+                }
+            }
         }
         Ok(())
     }

@@ -242,17 +242,19 @@ impl Outcome {
             true => format!("{figure} (×{times:.digits$})"),
             false => figure,
         };
+        // A relay elsewhere shows nothing of its process.
+        let inside = |figure: String| if self.memory_max > 0 { figure } else { String::new() };
         vec![
             self.engine.clone(),
             self.scenario.clone(),
             self.messages.to_string(),
             with(format!("{:.0}", self.per_s), self.to_limit.rate, 2),
-            with(format!("{:.2}", self.cpu_s_per_100k), self.to_limit.cpu, 1),
-            format!("{:.2}", self.cores_used),
+            inside(with(format!("{:.2}", self.cpu_s_per_100k), self.to_limit.cpu, 1)),
+            inside(format!("{:.2}", self.cores_used)),
             latency(&self.answered, self.to_limit.answered),
             latency(&self.at_vendor, self.to_limit.at_vendor),
-            with(mb(self.memory_max), self.to_limit.memory, 1),
-            mb(self.disk),
+            inside(with(mb(self.memory_max), self.to_limit.memory, 1)),
+            inside(mb(self.disk)),
             right(self.ledger_right),
             bars::cell(&self.bars),
         ]
