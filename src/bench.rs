@@ -12,14 +12,23 @@
 //! After every scenario the ledger must balance and nothing may be in flight; a scenario that ends
 //! otherwise is reported as failed.
 
+pub mod bars;
+pub mod course;
+pub mod crash;
+pub mod growth;
+pub mod isolation;
 pub mod limit;
 pub mod load;
+pub mod median;
 pub mod process;
 pub mod procfs;
 pub mod relay;
+pub mod reopen;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod seed;
 pub mod sims;
 pub mod traffic;
+pub mod vendors;
+pub mod watch;

@@ -114,7 +114,11 @@ pub enum Command {
     Bench(bench::Bench),
     /// The simulators of a measurement
     #[command(hide = true)]
-    BenchSims,
+    BenchSims {
+        /// Phones remember what they showed
+        #[arg(long)]
+        record: bool,
+    },
     /// The bare loop of a measurement
     #[command(hide = true)]
     BenchLimit,
@@ -194,7 +198,9 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
         Command::Demo(command) => command.run(remote.output),
         Command::Sim(command) => command.run(remote.output),
         Command::Bench(command) => command.run(remote.key, remote.output),
-        Command::BenchSims => crate::bench::sims::run().map(|()| Answer::default()),
+        Command::BenchSims { record } => {
+            crate::bench::sims::run(record).map(|()| Answer::default())
+        }
         Command::BenchLimit => crate::bench::limit::run().map(|()| Answer::default()),
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),
@@ -227,7 +233,7 @@ async fn ask(command: Command, client: &Client, format: Format) -> anyhow::Resul
         | Command::Demo(_)
         | Command::Sim(_)
         | Command::Bench(_)
-        | Command::BenchSims
+        | Command::BenchSims { .. }
         | Command::BenchLimit
         | Command::Export(_)
         | Command::Import(_)

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::bench::procfs::Usage;
+use crate::bench::median::median;
+use crate::bench::procfs::{self, Usage};
+use crate::bench::sims::{self, Percentiles};
 use crate::bench::traffic;
 use crate::clock::Clock;
 use crate::transport::tls::Roots;
@@ -37,8 +39,12 @@ pub struct Order {
     pub ca_pem: String,
     /// The p8 credential.
     pub credential: Value,
-    /// Requests to make.
+    /// Requests to make as fast as answers come.
     pub requests: u64,
+    /// Requests to make afterwards by the clock, each marked with when it was due.
+    pub paced_requests: u64,
+    /// How many of those a second.
+    pub paced_per_s: f64,
     /// Bytes of the text.
     pub text_bytes: usize,
 }
@@ -53,6 +59,31 @@ pub struct Limit {
     /// CPU seconds of the simulators meanwhile, per 100,000 pushes: they must not be what bounds.
     #[serde(default)]
     pub sims_cpu_s_per_100k: f64,
+    /// By the clock: from when a request was due to its answer.
+    #[serde(default)]
+    pub answered: Percentiles,
+    /// By the clock: from when a request was due to the vendor having it.
+    #[serde(default)]
+    pub at_vendor: Percentiles,
+    /// Most memory in use, in bytes.
+    pub memory: u64,
+}
+
+impl Limit {
+    /// The middle of several, figure by figure.
+    pub fn median(all: &[Limit]) -> Limit {
+        let of = |figure: fn(&Limit) -> f64| median(all.iter().map(figure));
+        let percentiles =
+            |figure: fn(&Limit) -> Percentiles| Percentiles::median(all.iter().map(figure));
+        Limit {
+            per_s: of(|limit| limit.per_s),
+            cpu_s_per_100k: of(|limit| limit.cpu_s_per_100k),
+            sims_cpu_s_per_100k: of(|limit| limit.sims_cpu_s_per_100k),
+            answered: percentiles(|limit| limit.answered),
+            at_vendor: percentiles(|limit| limit.at_vendor),
+            memory: all.iter().map(|limit| limit.memory).max().unwrap_or_default(),
+        }
+    }
 }
 
 /// Reads an order from the first line of standard input, runs it, prints a [`Limit`].
@@ -75,13 +106,27 @@ async fn measure(order: Order) -> anyhow::Result<Limit> {
     for number in 0..CONNECTIONS {
         let connection = connect(&order).await?;
         // APNs opens one stream until the first accepted request.
-        push(connection.clone(), &head, number as u64).await?;
+        push(connection.clone(), &head, number as u64, "").await?;
         connections.push(connection);
     }
     let head = Arc::new(head);
+    let fast = at_full_speed(&order, &connections, &head).await?;
+    let answered = paced(&order, &connections, &head).await?;
+    let memory = procfs::memory_peak_bytes(std::process::id());
+    Ok(Limit { answered, memory, ..fast })
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+async fn at_full_speed(
+    order: &Order,
+    connections: &[Sender],
+    head: &Arc<Head>,
+) -> anyhow::Result<Limit> {
     let done = Arc::new(AtomicU64::new(0));
     let before = Usage::of(std::process::id());
     let started = Instant::now();
+    let requests = order.requests;
     let mut streams = tokio::task::JoinSet::new();
     for stream in 0..CONNECTIONS * STREAMS {
         let connection = connections[stream % CONNECTIONS].clone();
@@ -89,10 +134,10 @@ async fn measure(order: Order) -> anyhow::Result<Limit> {
         streams.spawn(async move {
             loop {
                 let number = done.fetch_add(1, Ordering::Relaxed);
-                if number >= order.requests {
+                if number >= requests {
                     return Ok::<_, anyhow::Error>(());
                 }
-                push(connection.clone(), &head, number).await?;
+                push(connection.clone(), &head, number, &number.to_string()).await?;
             }
         });
     }
@@ -101,12 +146,40 @@ async fn measure(order: Order) -> anyhow::Result<Limit> {
     }
     let took_s = started.elapsed().as_secs_f64();
     let cpu_s = Usage::of(std::process::id()).since(&before).cpu_s;
-    let requests = order.requests as f64;
+    let requests = requests as f64;
     Ok(Limit {
         per_s: requests / took_s,
         cpu_s_per_100k: cpu_s * 100_000.0 / requests,
         ..Limit::default()
     })
+}
+
+/// By the clock, whether or not answers come; answers how long answers took.
+async fn paced(
+    order: &Order,
+    connections: &[Sender],
+    head: &Arc<Head>,
+) -> anyhow::Result<Percentiles> {
+    let started = Instant::now();
+    let mut latency = sims::histogram();
+    let mut pushes = tokio::task::JoinSet::new();
+    for number in 0..order.paced_requests {
+        let due = started + Duration::from_secs_f64(number as f64 / order.paced_per_s);
+        tokio::time::sleep_until(due.into()).await;
+        let connection = connections[number as usize % CONNECTIONS].clone();
+        let head = head.clone();
+        pushes.spawn(async move {
+            push(connection, &head, number, &sims::mark(sims::due_us(due))).await?;
+            Ok::<_, anyhow::Error>(due.elapsed())
+        });
+        while let Some(ended) = pushes.try_join_next() {
+            sims::record(&mut latency, ended.context("a paced push")??);
+        }
+    }
+    while let Some(ended) = pushes.join_next().await {
+        sims::record(&mut latency, ended.context("a paced push")??);
+    }
+    Ok(Percentiles::of(&latency))
 }
 
 /// The part all requests share.
@@ -135,7 +208,7 @@ impl Head {
     }
 }
 
-async fn connect(order: &Order) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+async fn connect(order: &Order) -> anyhow::Result<Sender> {
     let address: SocketAddr =
         order.endpoint.trim_start_matches("https://").parse().context("read the endpoint")?;
     let tcp = TcpStream::connect(address).await?;
@@ -155,13 +228,9 @@ async fn connect(order: &Order) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-async fn push(
-    mut connection: SendRequest<Full<Bytes>>,
-    head: &Head,
-    number: u64,
-) -> anyhow::Result<()> {
+async fn push(mut connection: Sender, head: &Head, number: u64, ext: &str) -> anyhow::Result<()> {
     let body = json!({ "aps": { "alert": { "title": "bench", "body": head.text },
-                                "mutable-content": 1 }, "ext": number.to_string() });
+                                "mutable-content": 1 }, "ext": ext });
     let request = Request::post(format!("{}/3/device/{number:064x}", head.endpoint))
         .header("authorization", &head.authorization)
         .header("apns-topic", &head.topic)

@@ -20,7 +20,7 @@ use crate::bench::sims;
 use crate::bench::traffic::{APP, Shape};
 
 /// Pause after a refusal for want of room.
-const REFUSED_PAUSE: Duration = Duration::from_millis(20);
+pub const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// A load.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Shared {
             }
             let count = load.per_request.min(load.messages - first);
             let due = self.wait_for_turn(first).await;
-            let body = Bytes::from(load.shape.body(first, count));
+            let body = Bytes::from(load.shape.body(first, count, sims::due_us(due)));
             self.post(&mut sender, body.clone(), due, &mut mine).await?;
             mine.messages += count;
             owed += load.repeats / (1.0 - load.repeats);
@@ -128,38 +128,63 @@ impl Shared {
 
     async fn post(
         &self,
-        sender: &mut SendRequest<Full<Bytes>>,
+        sender: &mut Connection,
         body: Bytes,
         due: Instant,
         mine: &mut Answered,
     ) -> anyhow::Result<()> {
         loop {
-            let request = Request::post(format!("/v1/apps/{APP}/messages"))
-                .header(HOST, &self.load.host)
-                .header(AUTHORIZATION, format!("Bearer {}", self.load.key))
-                .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(body.clone()))?;
-            sender.ready().await.context("the relay closed a connection")?;
-            let reply = sender.send_request(request).await.context("post messages")?;
-            let status = reply.status();
-            let text = reply.into_body().collect().await?.to_bytes();
+            let (host, key) = (&self.load.host, &self.load.key);
+            let (status, said) = post(sender, host, key, body.clone()).await?;
             match status {
                 StatusCode::ACCEPTED => {
-                    let took = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    mine.latency.saturating_record(took.max(1));
+                    sims::record(&mut mine.latency, due.elapsed());
                     return Ok(());
                 }
-                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                _ if is_refusal(status) => {
                     mine.refused += 1;
                     tokio::time::sleep(REFUSED_PAUSE).await;
                 }
-                other => anyhow::bail!("{other}: {}", String::from_utf8_lossy(&text)),
+                other => anyhow::bail!("{other}: {}", String::from_utf8_lossy(&said)),
             }
         }
     }
 }
 
-async fn connect(host: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+/// A connection of the load.
+pub type Connection = SendRequest<Full<Bytes>>;
+
+/// Whether a relay says that it has no room now.
+pub fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Posts messages on a connection; answers what the relay said.
+///
+/// # Errors
+/// When the connection ends before the answer.
+pub async fn post(
+    connection: &mut Connection,
+    host: &str,
+    key: &str,
+    body: Bytes,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let request = Request::post(format!("/v1/apps/{APP}/messages"))
+        .header(HOST, host)
+        .header(AUTHORIZATION, format!("Bearer {key}"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body))?;
+    connection.ready().await.context("the relay closed a connection")?;
+    let reply = connection.send_request(request).await.context("post messages")?;
+    let status = reply.status();
+    Ok((status, reply.into_body().collect().await?.to_bytes()))
+}
+
+/// Connects to a relay.
+///
+/// # Errors
+/// When nobody listens there.
+pub async fn connect(host: &str) -> anyhow::Result<Connection> {
     let tcp = TcpStream::connect(host).await.with_context(|| format!("connect to {host}"))?;
     tcp.set_nodelay(true)?;
     let (sender, driver) = http1::handshake(TokioIo::new(tcp)).await?;

@@ -114,6 +114,17 @@ impl Part {
         self.line().await
     }
 
+    /// `kill -9`, and waits for its end.
+    ///
+    /// # Errors
+    /// When it ended before.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            anyhow::bail!("{} ended by itself before it was killed: {status}", self.name);
+        }
+        self.child.kill().await.with_context(|| format!("kill {}", self.name))
+    }
+
     /// Asks it to stop as an operator would, and waits for its end.
     ///
     /// # Errors

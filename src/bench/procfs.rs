@@ -62,6 +62,11 @@ pub fn memory_bytes(pid: u32) -> u64 {
     field(&format!("/proc/{pid}/status"), "VmRSS:") * 1_024
 }
 
+/// Most memory a process had in use since it started, in bytes.
+pub fn memory_peak_bytes(pid: u32) -> u64 {
+    field(&format!("/proc/{pid}/status"), "VmHWM:") * 1_024
+}
+
 /// Bytes a folder takes on disk.
 pub fn disk_bytes(folder: &Path) -> u64 {
     let mut bytes = 0;
@@ -101,7 +106,8 @@ mod tests {
     fn this_process_has_threads_and_memory() {
         let usage = Usage::of(std::process::id());
         assert!(!usage.threads.is_empty());
-        assert!(memory_bytes(std::process::id()) > 1_000_000);
+        let in_use = memory_bytes(std::process::id());
+        assert!(in_use > 1_000_000 && memory_peak_bytes(std::process::id()) >= in_use / 2);
     }
 
     #[test]

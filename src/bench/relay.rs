@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::bench::process::Part;
 use crate::bench::procfs::{self, Usage};
 use crate::bench::traffic::{APP, People};
-use crate::cli::client::{Client, path};
+use crate::bench::vendors::Vendors;
+use crate::cli::client::{Client, ClientError, path};
 use crate::config::sections::Engine;
 
 /// Longest wait for one answer of the API.
@@ -19,18 +20,14 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Longest wait for the ledger to become empty.
-const SETTLE_MAX: Duration = Duration::from_secs(600);
+/// Longest time in which the deliveries in flight do not become fewer.
+const STUCK_MAX: Duration = Duration::from_secs(180);
 
-/// What the simulators say about themselves.
-pub struct Vendors {
-    /// Client of their control API.
-    pub endpoints: Value,
-    /// Uploads by listener.
-    pub credentials: Value,
-    /// What to trust, PEM.
-    pub ca_pem: String,
-}
+/// Between two questions whether a relay that starts takes messages.
+const READY_EVERY: Duration = Duration::from_millis(2);
+
+/// Longest start.
+const START_MAX: Duration = Duration::from_secs(600);
 
 /// How to start a relay of our own.
 pub struct Setup {
@@ -59,6 +56,22 @@ pub struct Relay {
 }
 
 impl Setup {
+    /// A relay in a new folder, on this core, with these settings.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new(engine: Engine, core: Option<usize>, set: Vec<String>) -> anyhow::Result<Setup> {
+        let folder = tempfile::Builder::new().prefix("offpush-bench-").tempdir()?;
+        let key = format!("{:032x}", fastrand::u128(..));
+        Ok(Setup { engine, folder, key, core, set })
+    }
+
+    /// Keeps the folder after the run; answers where it is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// Where its store is.
     pub fn store_folder(&self) -> PathBuf {
         self.folder.path().join("data").join("store")
@@ -91,16 +104,24 @@ impl Setup {
         Ok(file)
     }
 
+    /// Begins to start it.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn launch(&self, vendors: &Vendors) -> anyhow::Result<Part> {
+        let file = self.write(vendors)?.to_string_lossy().into_owned();
+        let mut args = vec!["serve".to_owned(), "--config".to_owned(), file];
+        args.extend(self.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+        let variables = [("OFFPUSH_ADMIN_KEY", self.key.as_str())];
+        Part::start("the relay", self.core, &args, &variables)
+    }
+
     /// Starts it; returns when it listens.
     ///
     /// # Errors
     /// When it does not start.
     pub async fn start(&self, vendors: &Vendors) -> anyhow::Result<Relay> {
-        let file = self.write(vendors)?.to_string_lossy().into_owned();
-        let mut args = vec!["serve".to_owned(), "--config".to_owned(), file];
-        args.extend(self.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-        let variables = [("OFFPUSH_ADMIN_KEY", self.key.as_str())];
-        let mut part = Part::start("the relay", self.core, &args, &variables)?;
+        let mut part = self.launch(vendors)?;
         let line = part.line().await?;
         let url = line.rsplit(' ').next().unwrap_or_default().to_owned();
         let mut relay = Relay::at(&url, &self.key)?;
@@ -127,7 +148,8 @@ impl Relay {
         })
     }
 
-    /// Creates the app and uploads every certificate of the people.
+    /// Creates the app and uploads every certificate of the people. On a relay elsewhere they may
+    /// be there from an earlier run: then they get the credentials of today's simulators.
     ///
     /// # Errors
     /// The API's.
@@ -138,10 +160,15 @@ impl Relay {
             let mut upload = vendors.credentials[vendor][0].clone();
             upload["cert_id"] = json!(cert_id);
             upload["name"] = json!(format!("{vendor} {cert_id}"));
-            self.client
-                .post(&path(&["v1", "apps", &app, "certificates"]), &upload)
-                .await
-                .with_context(|| format!("upload certificate {cert_id} ({vendor})"))?;
+            let at = path(&["v1", "apps", &app, "certificates"]);
+            match self.client.post(&at, &upload).await {
+                Err(ClientError::Refused(no)) if no.code == "cert_id_taken" => {
+                    self.rotate(cert_id, &upload["credential"]).await?;
+                }
+                made => {
+                    made.with_context(|| format!("upload certificate {cert_id} ({vendor})"))?;
+                }
+            }
         }
         Ok(())
     }
@@ -167,19 +194,51 @@ impl Relay {
         Ok(self.client.get("/v1/ledger").await?)
     }
 
+    /// Gives a certificate another credential.
+    ///
+    /// # Errors
+    /// The API's.
+    pub async fn rotate(&self, cert_id: u32, credential: &Value) -> anyhow::Result<()> {
+        let path = path(&["v1", "apps", &APP.to_string(), "certificates", &cert_id.to_string()]);
+        let body = json!({ "credential": credential });
+        self.client.put(&path, &body).await.context("rotate a certificate")?;
+        Ok(())
+    }
+
+    /// Waits until it takes messages (`/readyz`); answers when that was.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn ready(&self) -> anyhow::Result<Instant> {
+        let started = Instant::now();
+        loop {
+            match self.client.get("/readyz").await {
+                Ok(_) => return Ok(Instant::now()),
+                Err(error) => {
+                    anyhow::ensure!(started.elapsed() < START_MAX, "never ready: {error}");
+                }
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
+    }
+
     /// Waits until at most `left` deliveries are in flight; answers the ledger and when that was.
     ///
     /// # Errors
-    /// The API's, or that it takes too long.
+    /// The API's, or that they do not become fewer.
     pub async fn settled(&self, left: i64) -> anyhow::Result<(Value, Instant)> {
-        let started = Instant::now();
+        let (mut fewest, mut since) = (i64::MAX, Instant::now());
         loop {
             let ledger = self.ledger().await?;
             let now = Instant::now();
-            if ledger["in_flight"].as_i64().unwrap_or(i64::MAX) <= left {
+            let in_flight = ledger["in_flight"].as_i64().unwrap_or(i64::MAX);
+            if in_flight <= left {
                 return Ok((ledger, now));
             }
-            anyhow::ensure!(started.elapsed() < SETTLE_MAX, "never settled: {ledger}");
+            if in_flight < fewest {
+                (fewest, since) = (in_flight, now);
+            }
+            anyhow::ensure!(since.elapsed() < STUCK_MAX, "never settled: {ledger}");
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -199,6 +258,11 @@ impl Relay {
         self.pid().map_or(0, procfs::memory_bytes)
     }
 
+    /// Most memory it had in use since it started, in bytes; 0 for a relay elsewhere.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        self.pid().map_or(0, procfs::memory_peak_bytes)
+    }
+
     /// Bytes of its data on disk; 0 for a relay elsewhere.
     pub fn disk_bytes(&self) -> u64 {
         self.folder.as_deref().map_or(0, procfs::disk_bytes)
@@ -207,6 +271,17 @@ impl Relay {
     /// Where its data is, if it is ours.
     pub fn folder(&self) -> Option<PathBuf> {
         self.folder.clone()
+    }
+
+    /// `kill -9`, if it is ours.
+    ///
+    /// # Errors
+    /// When it had ended by itself.
+    pub async fn kill(self) -> anyhow::Result<()> {
+        match self.part {
+            Some(part) => part.kill().await,
+            None => Ok(()),
+        }
     }
 
     /// Stops it, if it is ours.

@@ -1,5 +1,7 @@
 //! What is measured, in order.
 
+use crate::bench::traffic::Audience;
+
 /// How a scenario goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Course {
@@ -19,7 +21,7 @@ pub enum Course {
 }
 
 /// One measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scenario {
     /// Its name in arguments and reports.
     pub name: &'static str,
@@ -127,7 +129,43 @@ pub const ALL: [Scenario; 10] = [
     Scenario { name: "soak", about: "as batch100, for long runs", messages: 5_000_000, ..USUAL },
 ];
 
+/// A question that takes more than one load of one relay to answer. Each runs only when named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Study {
+    /// What healthy lanes notice of a vendor that stalls and of a certificate that is refused.
+    Isolation,
+    /// How the CPU of a message grows with devices and certificates.
+    Growth,
+    /// Starting with millions of parcels queued.
+    Reopen,
+    /// `kill -9` under load, again and again.
+    Crash,
+}
+
+impl Study {
+    /// Every study, in the order in which they run.
+    pub const ALL: [Study; 4] = [Study::Isolation, Study::Growth, Study::Reopen, Study::Crash];
+
+    /// Its name in arguments and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Study::Isolation => "isolation",
+            Study::Growth => "growth",
+            Study::Reopen => "reopen",
+            Study::Crash => "crash",
+        }
+    }
+}
+
 impl Scenario {
+    /// The usual one-to-one load.
+    pub const USUAL: Scenario = USUAL;
+
+    /// Who receives.
+    pub fn audience(&self) -> Audience {
+        if self.receivers > 1 { Audience::Mixed(self.receivers) } else { Audience::One }
+    }
+
     /// Whether it runs when no scenario is named.
     pub fn is_standard(&self) -> bool {
         self.name != "soak"

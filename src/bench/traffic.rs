@@ -91,13 +91,37 @@ pub fn words(bytes: usize) -> String {
     "see you at the usual place ".chars().cycle().take(bytes).collect()
 }
 
+/// Who receives the messages of a load.
+#[derive(Clone, Copy, Debug)]
+pub enum Audience {
+    /// One iPhone each.
+    One,
+    /// A group of so many mixed people each.
+    Mixed(u64),
+    /// A group of so many people with iPhones each: every receiver makes a parcel.
+    Iphones(u64),
+    /// One of the mixed people each, whose vendor is one of these turns of [`MIX`]. These messages
+    /// carry no time, so the simulators do not measure them.
+    Of(&'static [usize]),
+}
+
+impl Audience {
+    /// Receivers of one message.
+    pub fn each(&self) -> u64 {
+        match self {
+            Audience::One | Audience::Of(_) => 1,
+            Audience::Mixed(each) | Audience::Iphones(each) => *each,
+        }
+    }
+}
+
 /// What messages of one scenario look like.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// Who may receive.
+    /// Who is registered.
     pub people: People,
-    /// Receivers of one message; more than one makes it a group message to mixed people.
-    pub receivers: u64,
+    /// Who of them receives.
+    pub audience: Audience,
     /// The text.
     pub text: String,
     /// Sets the messages of one scenario apart from those of another.
@@ -105,8 +129,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The body of a request that carries messages `first` to `first + count`.
-    pub fn body(&self, first: u64, count: u64) -> String {
+    /// The body of a request that carries messages `first` to `first + count` and was due at
+    /// `due_us` ([`sims::now_us`]).
+    pub fn body(&self, first: u64, count: u64, due_us: u64) -> String {
         let mut body = String::with_capacity(count as usize * (320 + self.text.len()));
         if count > 1 {
             body.push_str("{\"messages\":[");
@@ -115,7 +140,7 @@ impl Shape {
             if number > first {
                 body.push(',');
             }
-            self.message(number, &mut body);
+            self.message(number, due_us, &mut body);
         }
         if count > 1 {
             body.push_str("]}");
@@ -123,31 +148,55 @@ impl Shape {
         body
     }
 
-    fn message(&self, number: u64, body: &mut String) {
+    fn message(&self, number: u64, due_us: u64, body: &mut String) {
         use std::fmt::Write;
         // Far from each other, so that caches of rows and partitions see what a real day brings.
         let scattered = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8;
         let from = apns_user((scattered + 1) % self.people.apns);
         let random = (number as u32).wrapping_mul(2_654_435_761) ^ self.run;
-        let (text, mark) = (&self.text, sims::mark());
         let _ = write!(body, "{{\"From_Account\":\"{from}\",\"To_Account\":");
-        if self.receivers > 1 {
-            for index in 0..self.receivers {
-                let user = mixed_user((number * 7 + index) % MIXED_PEOPLE);
-                let opens = if index == 0 { '[' } else { ',' };
-                let _ = write!(body, "{opens}\"{user}\"");
+        match self.audience {
+            Audience::One => {
+                let _ = write!(body, "\"{}\"", apns_user(scattered % self.people.apns));
             }
-            let _ = write!(body, "],\"GroupId\":\"@TGS#{}\"", number % 50);
-        } else {
-            let _ = write!(body, "\"{}\"", apns_user(scattered % self.people.apns));
+            Audience::Of(turns) => {
+                let turn = turns[(number % turns.len() as u64) as usize] as u64;
+                let mix = MIX.len() as u64;
+                let user = mixed_user(scattered % (MIXED_PEOPLE / mix) * mix + turn);
+                let _ = write!(body, "\"{user}\"");
+            }
+            Audience::Mixed(each) => {
+                let user = |index| mixed_user((number * 7 + index) % MIXED_PEOPLE);
+                group(number, (0..each).map(user), body);
+            }
+            Audience::Iphones(each) => {
+                // After the sender, so that nobody writes to himself.
+                let user = |index| apns_user((scattered + 2 + index) % self.people.apns);
+                group(number, (0..each).map(user), body);
+            }
         }
         let _ = write!(
             body,
             ",\"MsgSeq\":{number},\"MsgRandom\":{random},\"FromNick\":\"Mina\",\
-             \"MsgBody\":[{{\"MsgType\":\"TIMTextElem\",\"MsgContent\":{{\"Text\":\"{text}\"}}}}],\
-             \"OfflinePushInfo\":{{\"PushFlag\":0,\"Ext\":\"{mark}\"}}}}"
+             \"MsgBody\":[{{\"MsgType\":\"TIMTextElem\",\"MsgContent\":{{\"Text\":\"{}\"}}}}],\
+             \"OfflinePushInfo\":{{\"PushFlag\":0",
+            self.text
         );
+        if !matches!(self.audience, Audience::Of(_)) {
+            let _ = write!(body, ",\"Ext\":\"{}\"", sims::mark(due_us));
+        }
+        body.push_str("}}");
     }
+}
+
+/// The receivers of a group message.
+fn group(number: u64, users: impl Iterator<Item = String>, body: &mut String) {
+    use std::fmt::Write;
+    for (index, user) in users.enumerate() {
+        let opens = if index == 0 { '[' } else { ',' };
+        let _ = write!(body, "{opens}\"{user}\"");
+    }
+    let _ = write!(body, "],\"GroupId\":\"@TGS#{}\"", number % 50);
 }
 
 #[cfg(test)]
@@ -155,19 +204,37 @@ mod tests {
     use super::*;
     use crate::model::message::Message;
 
-    fn shape(receivers: u64) -> Shape {
+    fn shape(audience: Audience) -> Shape {
         let people = People { apns: 1_000, certificates: 3 };
-        Shape { people, receivers, text: words(40), run: 7 }
+        Shape { people, audience, text: words(40), run: 7 }
+    }
+
+    fn message(audience: Audience, number: u64) -> Message {
+        let body = shape(audience).body(number, 1, 1);
+        Message::parse(body.as_bytes()).expect("a message")
     }
 
     #[test]
     fn messages_can_be_read_and_differ() {
-        let one = Message::parse(shape(1).body(5, 1).as_bytes()).expect("a message");
-        let other = Message::parse(shape(1).body(6, 1).as_bytes()).expect("a message");
-        assert_ne!(one.random, other.random);
+        let one = message(Audience::One, 5);
+        assert_ne!(one.random, message(Audience::One, 6).random);
         assert_ne!(one.receivers[0], one.from);
-        let group = Message::parse(shape(500).body(5, 1).as_bytes()).expect("a message");
-        assert_eq!(group.receivers.len(), 500);
+        for audience in [Audience::Mixed(500), Audience::Iphones(500)] {
+            let group = message(audience, 5);
+            assert_eq!(group.receivers.len() as u64, audience.each());
+            assert!(!group.receivers.contains(&group.from));
+        }
+    }
+
+    #[test]
+    fn messages_to_people_of_one_vendor_reach_no_other() {
+        let people = People { apns: 10, certificates: 1 };
+        let users: Vec<_> = (0..MIXED_PEOPLE).map(|number| people.phone(number)).collect();
+        for number in 0..50 {
+            let receiver = message(Audience::Of(&[3]), number).receivers[0].clone();
+            let phone = users.iter().find(|phone| phone.user == receiver.as_str());
+            assert_eq!(phone.expect("somebody").cert_id, MIX_CERT + 3);
+        }
     }
 
     #[test]
