@@ -24,8 +24,8 @@ use crate::seal::Seal;
 use crate::store::keys::{Class, KeyBuilder, just_after};
 use crate::store::{Batch, Key, Scope, Store};
 
-/// The form of the file; raised when a line changes its meaning or a kind is added, so that an older
-/// version says that the file is too new. Form 1 had no `known_account`.
+/// The form of the file; raised when a line changes its meaning or a kind is added, so that an
+/// older version says that the file is too new. Form 1 had no `known_account`.
 pub const FORM: u32 = 2;
 
 /// Rows read, and written, at a time.
