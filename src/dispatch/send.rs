@@ -259,7 +259,7 @@ impl Dispatch {
         if said.iter().any(is_auth_rejected)
             && let Some(access) = &ready.access
         {
-            self.sender.access.refuse(certificate.info.cert_id, access);
+            self.sender.access.refuse(certificate, access);
         }
         said
     }
