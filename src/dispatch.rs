@@ -21,6 +21,7 @@ use crate::dispatch::send::Sender;
 use crate::facts::Facts;
 use crate::model::id::CertId;
 use crate::outcome::Outcome;
+use crate::queue::backlog::Backlog;
 use crate::queue::handover::{Births, TakeOver};
 use crate::queue::{self, Held};
 use crate::registry::Registry;
@@ -85,6 +86,8 @@ pub struct Dispatch {
     eager: Mutex<Vec<CertId>>,
     /// Messages that ingest is handing over: their rows are not to be claimed.
     births: Arc<Births>,
+    /// Since when parcels wait that could go.
+    backlog: Arc<Backlog>,
     draining: AtomicBool,
     tasks: TaskTracker,
 }
@@ -105,6 +108,7 @@ impl Dispatch {
             sweep: Notify::new(),
             eager: Mutex::new(Vec::new()),
             births: take_over.births(),
+            backlog: take_over.backlog(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         });
@@ -245,8 +249,9 @@ async fn take_in(dispatch: Arc<Dispatch>, mut take_over: TakeOver) {
                 let lane = dispatch.lane(held.parcel.cert_id);
                 if dispatch.is_draining() {
                     surplus.push(held);
-                } else if let Some(held) = lane.push(held) {
-                    surplus.push(held);
+                } else {
+                    let since = held.waits_since(dispatch.rooms.clock.now());
+                    surplus.extend(lane.push(held, since));
                 }
             }
             drop(born.birth);
@@ -306,6 +311,8 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
         if lane.wants_more() {
             dispatch.look();
         }
+        let since = lane.waits_since(blocked, now, dispatch.rooms.clock.instant());
+        dispatch.backlog.note(lane.cert_id(), since);
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::model::id::MessageId;
 use crate::queue::Held;
+use crate::queue::backlog::Backlog;
 
 /// Parts of the set, so that accepting threads seldom meet: a power of two.
 const SHARDS: usize = 16;
@@ -60,25 +61,34 @@ pub struct Born {
 pub struct HandOver {
     sender: mpsc::Sender<Vec<Born>>,
     births: Arc<Births>,
+    backlog: Arc<Backlog>,
 }
 
 /// The sending end.
 pub struct TakeOver {
     receiver: mpsc::Receiver<Vec<Born>>,
     births: Arc<Births>,
+    backlog: Arc<Backlog>,
 }
 
 /// A way that holds so many lists of parcels.
 pub fn way(lists_max: usize) -> (HandOver, TakeOver) {
     let (sender, receiver) = mpsc::channel(lists_max);
     let births = Arc::new(Births::default());
-    (HandOver { sender, births: births.clone() }, TakeOver { receiver, births })
+    let backlog = Arc::new(Backlog::default());
+    let take_over = TakeOver { receiver, births: births.clone(), backlog: backlog.clone() };
+    (HandOver { sender, births, backlog }, take_over)
 }
 
 impl HandOver {
     /// Whether another list would fit now.
     pub fn has_room(&self) -> bool {
         self.sender.capacity() > 0
+    }
+
+    /// How long the oldest parcel has waited at the other end.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Announces a message's parcels; to be called before they are committed.
@@ -99,6 +109,11 @@ impl TakeOver {
     /// Who is on the way.
     pub fn births(&self) -> Arc<Births> {
         self.births.clone()
+    }
+
+    /// Where to say how long parcels have waited.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        self.backlog.clone()
     }
 
     /// Waits for parcels; 0 when nobody can hand any over any more.
