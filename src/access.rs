@@ -16,7 +16,25 @@ use crate::vendor::{AccessToken, Answer, SignIn, Verdict, reply};
 /// After a refused or failed sign-in, how long the same answer is given without asking again.
 const REFUSAL_KEPT: Duration = Duration::from_secs(5);
 
-/// One certificate's token, and the turn to fetch it.
+/// For whom a token is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Issuer {
+    /// One certificate.
+    Certificate(CertId),
+    /// Every certificate of a vendor that says so by [`crate::vendor::Vendor::shares_sign_in`].
+    Shared(&'static str, String),
+}
+
+/// For whom a certificate's token is, and of which revision: a shared one outlives the rotation of
+/// one of its certificates.
+fn issuer(certificate: &Certificate) -> (Issuer, u32) {
+    match certificate.vendor.shares_sign_in(&certificate.sending) {
+        Some(name) => (Issuer::Shared(certificate.vendor.profile().name, name), 0),
+        None => (Issuer::Certificate(certificate.info.cert_id), certificate.info.revision),
+    }
+}
+
+/// One issuer's token, and the turn to fetch it.
 #[derive(Default)]
 struct Slot {
     token: Mutex<Option<(u32, AccessToken)>>,
@@ -27,7 +45,7 @@ struct Slot {
 pub struct AccessTokens {
     transport: Transport,
     clock: Clock,
-    slots: Mutex<HashMap<CertId, Arc<Slot>>>,
+    slots: Mutex<HashMap<Issuer, Arc<Slot>>>,
 }
 
 impl AccessTokens {
@@ -36,9 +54,9 @@ impl AccessTokens {
         AccessTokens { transport, clock, slots: Mutex::new(HashMap::new()) }
     }
 
-    fn slot(&self, cert_id: CertId) -> Arc<Slot> {
+    fn slot(&self, issuer: Issuer) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        slots.entry(cert_id).or_default().clone()
+        slots.entry(issuer).or_default().clone()
     }
 
     /// The token to send with; `None` for vendors that need none. Many callers, one request.
@@ -50,8 +68,8 @@ impl AccessTokens {
         certificate: &Certificate,
         lane: &Lane,
     ) -> Result<Option<AccessToken>, Answer> {
-        let slot = self.slot(certificate.info.cert_id);
-        let revision = certificate.info.revision;
+        let (issuer, revision) = issuer(certificate);
+        let slot = self.slot(issuer);
         if let Some(token) = self.fresh(&slot, revision) {
             return Ok(Some(token));
         }
@@ -129,8 +147,8 @@ impl AccessTokens {
 
     /// Forgets a token the vendor refused, unless it was renewed since. Answers whether a newer
     /// one is there already.
-    pub fn refuse(&self, cert_id: CertId, refused: &AccessToken) -> bool {
-        let slot = self.slot(cert_id);
+    pub fn refuse(&self, certificate: &Certificate, refused: &AccessToken) -> bool {
+        let slot = self.slot(issuer(certificate).0);
         let mut held = lock(&slot);
         let same =
             held.as_ref().is_some_and(|(_, token)| Arc::ptr_eq(&token.value, &refused.value));

@@ -312,6 +312,7 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
         lease: seconds(settings.queue.lease_s),
         waiting_max: i64::try_from(settings.queue.rows_max).unwrap_or(i64::MAX),
         bytes_max: i64::try_from(settings.queue.bytes_max).unwrap_or(i64::MAX),
+        age_max: seconds(settings.queue.age_max_s),
         reserve_percent: RESERVE_PERCENT,
         include_text: settings.trace.include_text,
     }

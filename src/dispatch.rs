@@ -24,6 +24,7 @@ use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertId;
 use crate::model::time::UnixMs;
 use crate::outcome::Outcome;
+use crate::queue::backlog::Backlog;
 use crate::queue::handover::{Births, FullLanes, TakeOver};
 use crate::queue::{self, Held};
 use crate::registry::Registry;
@@ -90,6 +91,8 @@ pub struct Dispatch {
     /// Messages that ingest is handing over: their rows are not to be claimed.
     births: Arc<Births>,
     full_lanes: Arc<FullLanes>,
+    /// Since when parcels wait that could go.
+    backlog: Arc<Backlog>,
     draining: AtomicBool,
     tasks: TaskTracker,
 }
@@ -111,6 +114,7 @@ impl Dispatch {
             eager: Mutex::new(Vec::new()),
             births: take_over.births(),
             full_lanes: take_over.full_lanes(),
+            backlog: take_over.backlog(),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         });
@@ -252,8 +256,9 @@ async fn take_in(dispatch: Arc<Dispatch>, mut take_over: TakeOver) {
                 let lane = dispatch.lane(held.parcel.cert_id);
                 if dispatch.is_draining() {
                     surplus.push(held);
-                } else if let Some(held) = lane.push(held) {
-                    surplus.push(held);
+                } else {
+                    let since = held.waits_since(dispatch.rooms.clock.now());
+                    surplus.extend(lane.push(held, since));
                 }
             }
             drop(born.birth);
@@ -311,6 +316,8 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
         if lane.wants_more() {
             dispatch.look();
         }
+        let since = lane.waits_since(blocked, now, dispatch.rooms.clock.instant());
+        dispatch.backlog.note(lane.cert_id(), since);
     }
 }
 

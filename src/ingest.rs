@@ -49,7 +49,10 @@ pub struct IngestSettings {
     pub waiting_max: i64,
     /// Bytes that queued parcels may take; beyond, new messages are refused.
     pub bytes_max: i64,
-    /// The last part of both limits, in percent, that only messages of high priority may use.
+    /// How long the oldest parcel that could go may have waited; beyond, new messages are refused.
+    /// Zero switches this off.
+    pub age_max: Duration,
+    /// The last part of these limits, in percent, that only messages of high priority may use.
     pub reserve_percent: u8,
     /// Whether traces keep title and text.
     pub include_text: bool,
@@ -80,6 +83,9 @@ pub enum IngestError {
     /// The queue is full, or the disk: nothing of the request was accepted.
     #[error("the queue is full")]
     Full,
+    /// What was accepted waits too long already: nothing of the request was accepted.
+    #[error("the queue is too old")]
+    Overdue,
     /// The store cannot take it now. Messages of the request may have been accepted; posting them
     /// again is safe.
     #[error(transparent)]
@@ -238,10 +244,23 @@ impl Ingest {
         use crate::model::message::Priority;
         let all_high = drafts.iter().all(|(_, draft)| draft.message.priority == Priority::High);
         let reserved = if all_high { 0 } else { i64::from(self.settings.reserve_percent.min(100)) };
-        let full = |waiting: i64, limit: i64| waiting >= limit - limit / 100 * reserved;
-        let full = full(self.waiting.deliveries(), self.settings.waiting_max)
-            || full(self.waiting.bytes(), self.settings.bytes_max);
-        if !drafts.is_empty() && full { Err(IngestError::Full) } else { Ok(()) }
+        let full_at = |waiting: i64, limit: i64| waiting >= limit - limit / 100 * reserved;
+        let full = full_at(self.waiting.deliveries(), self.settings.waiting_max)
+            || full_at(self.waiting.bytes(), self.settings.bytes_max);
+        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let age_max = millis(self.settings.age_max);
+        let overdue = age_max > 0 && full_at(millis(self.oldest_wait()), age_max);
+        match () {
+            () if drafts.is_empty() => Ok(()),
+            () if full => Err(IngestError::Full),
+            () if overdue => Err(IngestError::Overdue),
+            () => Ok(()),
+        }
+    }
+
+    /// How long the oldest parcel has waited that could be on its way.
+    pub fn oldest_wait(&self) -> Duration {
+        self.hand_over.backlog().age(self.clock.now())
     }
 
     /// Decides one message and builds its batch, on what `seen` says others received already.

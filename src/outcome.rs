@@ -228,7 +228,7 @@ impl Outcome {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
             telling::sum_up(said, held, &delivery.user, &mut drawn.batch);
-            drawn.effect.note(said, held, &self.settings);
+            drawn.effect.note(said, was_renewed(certificate, held), &self.settings);
             match self.fate_of(certificate, said, held, now) {
                 Ended(terminal) => {
                     entry.end(terminal);
@@ -248,8 +248,11 @@ impl Outcome {
                     let left = left.get_or_insert_with(|| held.parcel.emptied());
                     left.deliveries.push(delivery.clone());
                     left.attempts = held.parcel.attempts.saturating_add(u16::from(counts));
-                    left.renewed |= matches!(said, Said::Answered { answer, .. }
-                        if matches!(answer.verdict, Verdict::AuthRejected { .. }));
+                    if let Said::Answered { answer, .. } = said
+                        && matches!(answer.verdict, Verdict::AuthRejected { .. })
+                    {
+                        left.renewed = certificate.map_or(0, |cert| cert.info.revision);
+                    }
                     due = Some(due.map_or(at, |due| due.max(at)));
                     result.retry_at = Some(at);
                 }
@@ -296,7 +299,8 @@ impl Outcome {
         let repeats_are_safe =
             certificate.is_some_and(|cert| cert.vendor.profile().repeats_are_safe);
         let expires_at = held.parcel.expires_at;
-        match fate(answer.verdict, repeats_are_safe, held.parcel.renewed, &self.settings) {
+        let renewed = was_renewed(certificate, held);
+        match fate(answer.verdict, repeats_are_safe, renewed, &self.settings) {
             Fate::End(terminal) => Ended(terminal),
             Fate::Again { counts, after } => {
                 let backoff = if counts {
@@ -361,6 +365,11 @@ enum FateAt {
 }
 use FateAt::{Ended, Retried};
 
+/// Whether a sign-in with the secret in force was already renewed for this parcel.
+pub fn was_renewed(certificate: Option<&Certificate>, held: &Held) -> bool {
+    certificate.is_some_and(|cert| cert.info.revision == held.parcel.renewed)
+}
+
 /// The one place that acts on a verdict (design, section 7).
 fn fate(
     verdict: Verdict,
@@ -391,7 +400,7 @@ fn fate(
 }
 
 impl Effect {
-    fn note(&mut self, said: &Said, held: &Held, settings: &OutcomeSettings) {
+    fn note(&mut self, said: &Said, renewed: bool, settings: &OutcomeSettings) {
         let Said::Answered { answer, .. } = said else { return };
         self.asked = true;
         match answer.verdict {
@@ -409,7 +418,7 @@ impl Effect {
             }
             Verdict::AuthRejected { renew } => {
                 self.auth = Some(Rejection {
-                    renew: renew && !held.parcel.renewed,
+                    renew: renew && !renewed,
                     code: answer.code.clone(),
                     says: answer.says.clone(),
                 });

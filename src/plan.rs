@@ -83,7 +83,7 @@ impl Open {
             sound: allowed.sound,
             expires_at: common.expires_at,
             attempts: 0,
-            renewed: false,
+            renewed: 0,
             deliveries: vec![allowed.delivery],
             content: common.content.clone(),
         };

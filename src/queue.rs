@@ -24,6 +24,7 @@ use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Expect, Key, StoreError};
 use crate::vendor::Badge;
 
+pub mod backlog;
 pub mod handover;
 
 /// Room for a parcel's row beside content and deliveries, usually enough.
@@ -71,8 +72,9 @@ pub struct Parcel {
     pub expires_at: UnixMs,
     /// Sendings that the vendor or the network failed; throttling and signing in do not count.
     pub attempts: u16,
-    /// Whether a sign-in was already renewed for it.
-    pub renewed: bool,
+    /// The certificate's revision for which a sign-in was already renewed for it; 0 for none. A
+    /// rotated certificate may be renewed for again.
+    pub renewed: u32,
     /// To whom.
     pub deliveries: Vec<Delivery>,
     /// The message's JSON without its receivers.
@@ -122,10 +124,21 @@ pub fn bytes_in(batch: &Batch) -> i64 {
     parcels.map(|(_, row)| row.len() as i64).sum()
 }
 
+/// Dead letters that are queued again are numbered from here on, so that they meet no other parcel.
+pub const REPLAYED: u16 = 0x8000;
+
 /// What names a parcel, wherever its row is at the moment.
 pub type ParcelId = (MessageId, u16);
 
 impl Held {
+    /// Since when it could have been sent, for whoever finds it at `now`: since it was accepted, or
+    /// since it came due again after a failure. A lease that ended in between does not count.
+    pub fn waits_since(&self, now: UnixMs) -> UnixMs {
+        let is_first = self.parcel.attempts == 0 && self.parcel.number < REPLAYED;
+        let since = if is_first { self.parcel.message_id.accepted_at() } else { self.leased_until };
+        since.min(now)
+    }
+
     /// Its name.
     pub fn id(&self) -> ParcelId {
         (self.parcel.message_id, self.parcel.number)
@@ -254,7 +267,7 @@ mod tests {
             sound: None,
             expires_at: UnixMs(10_000),
             attempts: 0,
-            renewed: false,
+            renewed: 0,
             deliveries: Vec::new(),
             content: Bytes::from_static(
                 br#"{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{"Desc":"x"}}"#,

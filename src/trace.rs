@@ -56,6 +56,8 @@ pub struct Opening {
     pub time_s: Option<u64>,
     /// `TaskId`.
     pub task_id: Option<String>,
+    /// `DataId`.
+    pub data_id: Option<String>,
     /// Fields of the message that were not known.
     pub unknown_fields: u32,
     /// Title and text as first rendered, when the operator keeps text.
@@ -200,6 +202,7 @@ impl Opening {
             key: message.key.clone(),
             time_s: message.time_s,
             task_id: message.task_id.clone(),
+            data_id: message.data_id.clone(),
             unknown_fields: message.unknown_fields,
             text: None,
             facts,

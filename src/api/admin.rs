@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api::Api;
 use crate::api::auth::{Admin, OfApp, app_id_of};
@@ -88,29 +88,36 @@ pub async fn put_app(
         let message = "the body must be an object";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "json_malformed", message));
     };
-    let old = api.apps.get(id).map(|app| app.settings.clone()).unwrap_or_default();
-    let mut merged = serde_json::to_value(&old)
+    let change = |old: AppSettings| {
+        let settings = merge(&old, &given)?;
+        check(&settings)?;
+        if let Some(url) = &settings.callback_url {
+            let refused = |message| ApiError::bad("field_malformed", "callback_url", message);
+            api.results.check_address(url).map_err(refused)?;
+        }
+        Ok::<_, ApiError>(settings)
+    };
+    let (app, is_new) = api.apps.change(id, api.clock.now(), change).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(view(&app))))
+}
+
+/// The settings with the fields that are given.
+fn merge(old: &AppSettings, given: &Map<String, Value>) -> Result<AppSettings, ApiError> {
+    let mut merged = serde_json::to_value(old)
         .map_err(|error| ApiError::bad("app_malformed", "app", error.to_string()))?;
     if let Value::Object(merged) = &mut merged {
         for (field, value) in given {
             // A null takes a field back to its default. One that is not known stays, so that the
             // typing mistake is reported.
-            if value.is_null() && merged.contains_key(&field) {
-                merged.remove(&field);
+            if value.is_null() && merged.contains_key(field) {
+                merged.remove(field);
             } else {
-                merged.insert(field, value);
+                merged.insert(field.clone(), value.clone());
             }
         }
     }
-    let settings: AppSettings = body::read_slice(merged.to_string().as_bytes())?;
-    check(&settings)?;
-    if let Some(url) = &settings.callback_url {
-        let refused = |message| ApiError::bad("field_malformed", "callback_url", message);
-        api.results.check_address(url).map_err(refused)?;
-    }
-    let (app, is_new) = api.apps.put(id, settings, api.clock.now()).await?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(view(&app))))
+    body::read_slice(merged.to_string().as_bytes())
 }
 
 fn check(settings: &AppSettings) -> Result<(), ApiError> {

@@ -150,6 +150,10 @@ impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Full => ApiError::unavailable("queue_full", "the queue is full"),
+            IngestError::Overdue => {
+                let message = "what was accepted before waits too long already";
+                ApiError::unavailable("queue_overdue", message)
+            }
             IngestError::Store(error) => error.into(),
         }
     }

@@ -106,6 +106,7 @@ async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiErr
     let taken = taken.inspect_err(|error| {
         let cause = match error {
             crate::ingest::IngestError::Full => TurnedAway::QueueFull,
+            crate::ingest::IngestError::Overdue => TurnedAway::QueueOverdue,
             crate::ingest::IngestError::Store(_) => TurnedAway::StoreUnavailable,
         };
         events::messages_turned_away(cause, batch.as_ref().map_or(1, Vec::len) as u64);

@@ -51,7 +51,8 @@ pub async fn readyz(State(api): State<Arc<Api>>) -> Response {
         }
         Ok(()) => (StatusCode::OK, "ready", None),
     };
-    let body = json!({ "status": word, "why": why, "lanes": lanes.len(), "breakers_open": open });
+    let body = json!({ "status": word, "why": why, "lanes": lanes.len(), "breakers_open": open,
+        "oldest_wait_s": api.ingest.oldest_wait().as_secs() });
     (status, Json(body)).into_response()
 }
 

@@ -109,6 +109,11 @@ const COMMANDS: &[(&str, Command)] = &[
     ("im_open_login_svc/kick", Command::Kick),
 ];
 
+/// The path of every command below `/v4/`.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|(path, _)| *path)
+}
+
 /// `POST /v4/{command}`
 async fn call(
     State(api): State<Arc<Api>>,

@@ -1,11 +1,17 @@
 //! The listening socket: HTTP/1.1 and h2c, or TLS, with bounds on connections and on waiting.
 
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -45,6 +51,7 @@ pub fn serve(
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let tls = acceptor(settings)?;
     let builder = builder(settings);
+    let silence_max = Duration::from_secs(u64::from(settings.http.header_timeout_s));
     let connections = settings.http.connections_max as usize;
     let slots = Arc::new(Semaphore::new(connections));
     Ok(async move {
@@ -58,19 +65,21 @@ pub fn serve(
             let (builder, router) = (builder.clone(), router.clone());
             let (tls, watcher) = (tls.clone(), graceful.watcher());
             tokio::spawn(async move {
-                let service = TowerToHyperService::new(router);
+                let asked = Arc::new(AtomicBool::new(false));
+                let service = noting(router, asked.clone());
+                let silent = silent(asked, silence_max);
                 match tls {
                     None => {
                         let served =
                             builder.serve_connection(TokioIo::new(stream), service).into_owned();
-                        log_end(watcher.watch(served).await);
+                        run(watcher.watch(served), silent).await;
                     }
                     Some(tls) => {
                         let shaken = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await;
                         if let Ok(Ok(stream)) = shaken {
                             let io = TokioIo::new(stream);
                             let served = builder.serve_connection(io, service).into_owned();
-                            log_end(watcher.watch(served).await);
+                            run(watcher.watch(served), silent).await;
                         }
                     }
                 }
@@ -102,9 +111,45 @@ async fn accept(
     }
 }
 
-fn log_end(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = end {
-        tracing::debug!(%error, "a connection ended early");
+/// The router, and a note of the first request.
+fn noting(
+    router: Router,
+    asked: Arc<AtomicBool>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = axum::response::Response,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Send
++ 'static {
+    let inner = TowerToHyperService::new(router);
+    service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        inner.call(request)
+    })
+}
+
+/// Returns when nothing was asked within `longest`. Until the first octets tell HTTP/1.1 from
+/// HTTP/2 no other timeout runs, and whoever never sends them would keep a connection for ever.
+async fn silent(asked: Arc<AtomicBool>, longest: Duration) {
+    tokio::time::sleep(longest).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+/// Serves a connection to its end, or until it was silent for too long.
+async fn run<E: Display>(
+    served: impl Future<Output = Result<(), E>>,
+    silent: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        end = served => {
+            if let Err(error) = end {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        }
+        () = silent => tracing::debug!("a connection that asked nothing is closed"),
     }
 }
 

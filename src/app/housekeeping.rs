@@ -70,7 +70,8 @@ async fn measure(api: Arc<Api>, waiting: Arc<Waiting>, mut stopping: watch::Rece
             events::pushes_in_flight(vendor, in_flight);
         }
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        events::queue_measured(count(waiting.deliveries()), count(waiting.bytes()));
+        let oldest = api.ingest.oldest_wait();
+        events::queue_measured(count(waiting.deliveries()), count(waiting.bytes()), oldest);
         tokio::select! {
             () = tokio::time::sleep(MEASURE_EVERY) => {}
             _ = stopping.wait_for(|stop| *stop) => return,

@@ -49,6 +49,7 @@ const RANGES: &[Range] = ranges! {
     dedupe.front_entries: 0, 100_000_000;
     queue.rows_max: 1, 1_000_000_000;
     queue.bytes_max: MIB, 64 * TIB;
+    queue.age_max_s: 0, DAY_S;
     queue.lease_s: 5, 3_600;
     queue.parcels_in_memory: 1, 1_000_000;
     lanes.in_flight_max: 1, 100_000;

@@ -28,6 +28,9 @@ pub struct Queue {
     pub rows_max: u64,
     /// Most bytes that may wait.
     pub bytes_max: u64,
+    /// How long the oldest parcel of a running lane may have waited, in seconds; then new messages
+    /// are answered 503 too. 0 switches the limit off.
+    pub age_max_s: u32,
     /// How long a claimed parcel belongs to the node that claimed it, in seconds.
     pub lease_s: u32,
     /// Most parcels one lane holds in memory; the rest wait in the store.
@@ -39,6 +42,7 @@ impl Default for Queue {
         Queue {
             rows_max: 2_000_000,
             bytes_max: 4 * 1_024 * 1_024 * 1_024,
+            age_max_s: 600,
             lease_s: 60,
             parcels_in_memory: 8_192,
         }

@@ -3,8 +3,8 @@
 //! High goes before Normal before Low; every [`AGING`]th parcel goes to the one that waited
 //! longest, so that Low still moves.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ const TOGETHER_MAX: usize = 256;
 struct Waiting {
     /// By priority: high, normal, low.
     ready: [VecDeque<Held>; 3],
-    /// Everything this lane holds: waiting or at the vendor.
-    held: HashSet<ParcelId>,
+    /// Everything this lane holds, waiting or at the vendor, and since when it could go.
+    held: HashMap<ParcelId, UnixMs>,
     taken: u64,
 }
 
@@ -68,6 +68,10 @@ pub struct Lane {
     behind: std::sync::atomic::AtomicBool,
     /// Where ingest sees that this lane is behind.
     full: Arc<FullLanes>,
+    /// When the first of those rows came due.
+    behind_since: AtomicU64,
+    /// Since when this lane runs; 0 before the first look.
+    running_since: AtomicU64,
     in_flight_max: usize,
     parcels_max: usize,
     suspects_max: usize,
@@ -115,6 +119,8 @@ impl Lane {
             generation: AtomicU32::new(1),
             behind: std::sync::atomic::AtomicBool::new(false),
             full,
+            behind_since: AtomicU64::new(u64::MAX),
+            running_since: AtomicU64::new(0),
             in_flight_max: settings.in_flight_max,
             parcels_max: settings.parcels_in_memory,
             suspects_max: settings.suspects_max,
@@ -144,15 +150,17 @@ impl Lane {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a parcel to be sent; gives it back when there is no room.
-    pub fn push(&self, held: Held) -> Option<Held> {
+    /// Takes a parcel that could go since `since`; gives it back when there is no room.
+    pub fn push(&self, held: Held, since: UnixMs) -> Option<Held> {
         let mut waiting = self.waiting();
         if waiting.ready.iter().map(VecDeque::len).sum::<usize>() >= self.parcels_max {
             drop(waiting);
-            self.fell_behind();
+            if !self.behind.load(Ordering::Relaxed) {
+                self.fell_behind(Some(since));
+            }
             return Some(held);
         }
-        waiting.held.insert(held.id());
+        waiting.held.insert(held.id(), since);
         waiting.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
         drop(waiting);
         self.wake.notify_one();
@@ -169,7 +177,7 @@ impl Lane {
     /// row can be claimed again; one at the vendor is kept.
     pub fn keeps(&self, id: ParcelId) -> bool {
         let mut waiting = self.waiting();
-        if !waiting.held.contains(&id) {
+        if !waiting.held.contains_key(&id) {
             return false;
         }
         let before: usize = waiting.ready.iter().map(VecDeque::len).sum();
@@ -273,11 +281,35 @@ impl Lane {
         wants
     }
 
-    /// Notes that rows were left in the store.
-    pub fn fell_behind(&self) {
+    /// Notes that rows were left in the store, the first of them due at `since`.
+    pub fn fell_behind(&self, since: Option<UnixMs>) {
+        self.behind_since.store(since.map_or(u64::MAX, |since| since.0), Ordering::Relaxed);
         if !self.behind.swap(true, Ordering::Relaxed) {
             self.full.set(self.cert_id, true);
         }
+    }
+
+    /// Since when the oldest parcel waits that could go now; `None` when nothing waits or this
+    /// lane does not run.
+    pub fn waits_since(&self, blocked: bool, now: UnixMs, instant: Instant) -> Option<UnixMs> {
+        let pace = self.pace();
+        let slowed = pace.slow_until.is_some_and(|until| until > instant);
+        let runs = !(blocked || pace.paused || slowed || pace.breaker.is_open());
+        drop(pace);
+        if !runs || self.running_since.load(Ordering::Relaxed) == 0 {
+            self.running_since.store(now.0, Ordering::Relaxed);
+        }
+        if !runs {
+            return None;
+        }
+        let waiting = self.waiting();
+        let fronts = waiting.ready.iter().filter_map(VecDeque::front);
+        let oldest = fronts.filter_map(|held| waiting.held.get(&held.id())).min().copied();
+        let behind = self.behind.load(Ordering::Relaxed);
+        let stored = Some(self.behind_since.load(Ordering::Relaxed));
+        let stored = stored.filter(|since| behind && *since != u64::MAX).map(UnixMs);
+        let running_since = UnixMs(self.running_since.load(Ordering::Relaxed));
+        [oldest, stored].into_iter().flatten().min().map(|since| since.max(running_since))
     }
 
     /// Wakes the lane's task.
@@ -498,7 +530,7 @@ mod tests {
             sound: None,
             expires_at: UnixMs(1_000_000),
             attempts: 0,
-            renewed: false,
+            renewed: 0,
             deliveries: Vec::new(),
             content: Bytes::from_static(content),
         };
@@ -514,13 +546,34 @@ mod tests {
     #[tokio::test]
     async fn high_goes_before_normal_before_low_and_the_longest_wait_wins_now_and_then() {
         let lane = lane();
-        lane.push(urgent(1, 2, 100));
-        lane.push(urgent(2, 1, 200));
+        lane.push(urgent(1, 2, 100), UnixMs(0));
+        lane.push(urgent(2, 1, 200), UnixMs(0));
         for (id, due) in (3..).zip(300..307) {
-            lane.push(urgent(id, 0, due));
+            lane.push(urgent(id, 0, due), UnixMs(0));
         }
         let order = taken(&lane);
         assert_eq!(order[..7], [300, 301, 302, 303, 304, 305, 306].map(UnixMs));
         assert_eq!(order[7..], [100, 200].map(UnixMs), "the eighth is the one that waited longest");
+    }
+
+    #[tokio::test]
+    async fn only_a_lane_that_runs_says_how_long_its_parcels_wait() {
+        let lane = lane();
+        let since = |blocked, now| lane.waits_since(blocked, UnixMs(now), Instant::now());
+        assert_eq!(since(false, 50), None, "nothing waits");
+        lane.push(urgent(1, 1, 100), UnixMs(70));
+        lane.push(urgent(2, 0, 100), UnixMs(90));
+        assert_eq!(since(false, 200), Some(UnixMs(70)));
+        assert_eq!(since(true, 300), None, "the certificate is broken");
+        assert_eq!(since(false, 310), Some(UnixMs(300)), "what could not go does not count");
+        lane.set_paused(true);
+        assert_eq!(since(false, 400), None);
+        lane.set_paused(false);
+        assert_eq!(since(false, 410), Some(UnixMs(400)));
+        lane.fell_behind(Some(UnixMs(350)));
+        taken(&lane);
+        assert_eq!(since(false, 420), Some(UnixMs(400)), "rows left in the store wait as well");
+        assert!(lane.wants_more());
+        assert_eq!(since(false, 430), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::dispatch::lane::Lane;
 use crate::model::id::{AppId, CertId, Token, UserId};
 use crate::model::message::Notice;
 use crate::model::reason::{Reason, Terminal};
-use crate::outcome::{Said, Settlement};
+use crate::outcome::{self, Said, Settlement};
 use crate::policy::{self, Phase};
 use crate::queue::{self, Delivery, Held, ParcelId};
 use crate::registry::{Owner, Registry};
@@ -241,7 +241,8 @@ impl Dispatch {
             now: self.rooms.clock.now(),
         };
         let pushes = certificate.vendor.encode(&call);
-        let ready = Ready { certificate, access, connections, renewed: held.parcel.renewed };
+        let renewed = outcome::was_renewed(Some(certificate), held);
+        let ready = Ready { certificate, access, connections, renewed };
         let mut said = Vec::with_capacity(open.len());
         if let [_] = pushes.as_slice() {
             for push in pushes {
@@ -265,7 +266,7 @@ impl Dispatch {
         let rejected =
             answers.clone().any(|one| matches!(one.verdict, Verdict::AuthRejected { .. }));
         if (rejected || skewed.is_some())
-            && !self.sender.access.refuse(cert_id, access)
+            && !self.sender.access.refuse(certificate, access)
             && let Some(skewed) = skewed
         {
             let vendor = certificate.vendor.profile().name;

@@ -102,7 +102,8 @@ async fn bring(
     loop {
         let room = lane.room().min(PAGE);
         if room == 0 {
-            lane.fell_behind();
+            let left = first(dispatch, due).await?;
+            lane.fell_behind(left.as_ref().and_then(queue::due_of));
             return Ok(None);
         }
         let rows = dispatch.rooms.store.scan(Scope::Everywhere, due.clone(), room).await?;
@@ -149,7 +150,9 @@ async fn claim(
     if claims.is_empty() {
         return Ok(());
     }
-    let until = dispatch.rooms.clock.now().after(dispatch.settings.lease);
+    let now = dispatch.rooms.clock.now();
+    let until = now.after(dispatch.settings.lease);
+    let since: Vec<_> = claims.iter().map(|held| held.waits_since(now)).collect();
     let batches = claims
         .iter_mut()
         .map(|held| {
@@ -161,9 +164,9 @@ async fn claim(
     let results = dispatch.rooms.store.commit_all(batches).await;
     let mut surplus = Vec::new();
     let mut failed = None;
-    for (held, result) in claims.into_iter().zip(results) {
+    for ((held, since), result) in claims.into_iter().zip(since).zip(results) {
         match result {
-            Ok(()) => surplus.extend(lane.push(held)),
+            Ok(()) => surplus.extend(lane.push(held, since)),
             Err(StoreError::Conflict) => {}
             Err(error) => failed = Some(error),
         }

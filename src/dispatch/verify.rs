@@ -52,7 +52,7 @@ impl Dispatch {
         if matches!(sign_in, SignIn::Exchange(_))
             && let Ok(Some(token)) = self.sender().access().current(certificate, &connections).await
         {
-            self.sender().access().refuse(certificate.info.cert_id, &token);
+            self.sender().access().refuse(certificate, &token);
         }
         let access = match self.sender().access().current(certificate, &connections).await {
             Ok(access) => access,

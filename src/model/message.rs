@@ -24,6 +24,8 @@ pub const LIFE_TIME_S_MAX: u32 = 604_800;
 /// The `TaskId` of a push to named users: its task is called after the message itself,
 /// `batch_<message_id>`, and that id is not known before the message is taken.
 pub const NAMED_TASK: &str = "batch";
+/// Longest `DataId`, in bytes.
+pub const DATA_ID_BYTES_MAX: usize = 64;
 /// Most mentions one message may carry (Tencent error 10053).
 pub const MENTIONS_MAX: usize = 30;
 
@@ -125,6 +127,9 @@ pub struct Message {
     pub key: Option<String>,
     /// `TaskId`, when the push belongs to a task (`timpush`): a field of this relay.
     pub task_id: Option<String>,
+    /// `DataId` of a push that belongs to a task: the caller's own id, at most
+    /// [`DATA_ID_BYTES_MAX`], which its results carry.
+    pub data_id: Option<String>,
     /// `MsgLifeTime` when given, in seconds, capped at [`LIFE_TIME_S_MAX`].
     pub life_time_s: Option<u32>,
     /// `OnlineOnlyFlag` > 0.
@@ -280,6 +285,7 @@ wire_fields! {
     "MsgTimeStamp" => time_stamp,
     "MsgKey" => key,
     "TaskId" => task_id,
+    "DataId" => data_id,
     "MsgLifeTime" => life_time,
     "OnlineOnlyFlag" => online_only,
     "SendMsgResult" => send_result,
@@ -351,6 +357,7 @@ impl Wire<'_> {
             time_s,
             key: optional(self.key, "MsgKey", "90054")?,
             task_id: task_id(self.task_id)?,
+            data_id: data_id(self.data_id)?,
             life_time_s: life_time.map(|s| s.min(u64::from(LIFE_TIME_S_MAX)) as u32),
             online_only: online_only.is_some_and(|flag| flag > 0),
             send_result: optional(self.send_result, "SendMsgResult", "10004")?,
@@ -391,6 +398,15 @@ fn optional<T: DeserializeOwned>(
         Ok(value) => Ok(Some(value)),
         Err(error) => Err(Invalid::new(code, field, format!("{field} is malformed: {error}"))),
     }
+}
+
+fn data_id(raw: Option<&RawValue>) -> Result<Option<String>, Invalid> {
+    let id = optional::<String>(raw, "DataId", "90057")?;
+    if id.as_ref().is_some_and(|id| id.len() > DATA_ID_BYTES_MAX) {
+        let message = format!("DataId is longer than {DATA_ID_BYTES_MAX} bytes");
+        return Err(Invalid::new("90057", "DataId", message));
+    }
+    Ok(id)
 }
 
 fn task_id(raw: Option<&RawValue>) -> Result<Option<String>, Invalid> {

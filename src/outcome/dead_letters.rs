@@ -162,10 +162,11 @@ pub async fn replay(
         ..Batch::default()
     };
     // Each replayed delivery is a parcel of its own, numbered so that it meets no other.
-    let number = 0x8000 | letter.parcel.deliveries.first().map_or(0, |delivery| delivery.number);
+    let number =
+        queue::REPLAYED | letter.parcel.deliveries.first().map_or(0, |delivery| delivery.number);
     let parcel = Parcel {
         attempts: 0,
-        renewed: false,
+        renewed: 0,
         number,
         expires_at: now.after(life),
         ..letter.parcel.clone()

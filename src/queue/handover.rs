@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::model::id::{CertId, MessageId};
 use crate::queue::Held;
+use crate::queue::backlog::Backlog;
 
 /// Parts of the set, so that accepting threads seldom meet: a power of two.
 const SHARDS: usize = 16;
@@ -88,6 +89,7 @@ pub struct HandOver {
     sender: mpsc::Sender<Vec<Born>>,
     births: Arc<Births>,
     full: Arc<FullLanes>,
+    backlog: Arc<Backlog>,
 }
 
 /// The sending end.
@@ -95,6 +97,7 @@ pub struct TakeOver {
     receiver: mpsc::Receiver<Vec<Born>>,
     births: Arc<Births>,
     full: Arc<FullLanes>,
+    backlog: Arc<Backlog>,
 }
 
 /// A way that holds so many lists of parcels.
@@ -102,14 +105,21 @@ pub fn way(lists_max: usize) -> (HandOver, TakeOver) {
     let (sender, receiver) = mpsc::channel(lists_max);
     let births = Arc::new(Births::default());
     let full = Arc::new(FullLanes::default());
-    let hand_over = HandOver { sender, births: births.clone(), full: full.clone() };
-    (hand_over, TakeOver { receiver, births, full })
+    let backlog = Arc::new(Backlog::default());
+    let hand_over =
+        HandOver { sender, births: births.clone(), full: full.clone(), backlog: backlog.clone() };
+    (hand_over, TakeOver { receiver, births, full, backlog })
 }
 
 impl HandOver {
     /// Whether a parcel for this lane would be taken over now.
     pub fn has_room(&self, cert_id: CertId) -> bool {
         self.sender.capacity() > 0 && !self.full.holds(cert_id)
+    }
+
+    /// How long the oldest parcel has waited at the other end.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Announces a message's parcels; to be called before they are committed.
@@ -135,6 +145,11 @@ impl TakeOver {
     /// Where lanes note that they are full.
     pub fn full_lanes(&self) -> Arc<FullLanes> {
         self.full.clone()
+    }
+
+    /// Where to say how long parcels have waited.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        self.backlog.clone()
     }
 
     /// Waits for parcels; 0 when nobody can hand any over any more.

@@ -73,6 +73,7 @@ pub struct About<'a> {
     key: Option<&'a str>,
     time_s: u64,
     task: Option<&'a str>,
+    data_id: Option<&'a str>,
 }
 
 impl<'a> About<'a> {
@@ -86,6 +87,7 @@ impl<'a> About<'a> {
             key: message.key.as_deref(),
             time_s: message.time_s.unwrap_or(message_id.accepted_at().secs()),
             task: message.task_id.as_deref(),
+            data_id: message.data_id.as_deref(),
         }
     }
 
@@ -99,6 +101,7 @@ impl<'a> About<'a> {
             key: opening.key.as_deref(),
             time_s: opening.time_s.unwrap_or(opening.facts.accepted_at.secs()),
             task: opening.task_id.as_deref(),
+            data_id: opening.data_id.as_deref(),
         }
     }
 }
@@ -231,6 +234,7 @@ impl<'a> PushResult<'a> {
                     NAMED_TASK => format!("{NAMED_TASK}_{}", self.message_id).into(),
                     own => own.into(),
                 }),
+                data_id: about.data_id,
                 task_time: Some(about.time_s),
                 ..common
             };
@@ -278,6 +282,8 @@ struct Wire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    data_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     task_time: Option<u64>,
     push_platform: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,6 +325,7 @@ impl Wire<'_> {
             msg_time: None,
             push_id: None,
             task_id: None,
+            data_id: None,
             task_time: None,
             push_platform: 0,
             push_stage: None,
@@ -389,6 +396,12 @@ mod tests {
         assert_eq!(command, Command::AllMemberPush);
         assert_eq!((&event["TaskId"], &event["TaskTime"]), (&json!("t1"), &json!(4)));
         assert_eq!((event.get("From_Account"), event.get("MsgSeq")), (None, None));
+        assert_eq!(event.get("DataId"), None);
+        let (_, event) = push(&message(&json!({ "TaskId": "t1", "DataId": "order-5" })));
+        assert_eq!(event["DataId"], "order-5");
+        // Tencent's results of a plain message have none.
+        let (_, event) = push(&message(&json!({ "DataId": "order-5" })));
+        assert_eq!(event.get("DataId"), None);
         let (_, event) = push(&message(&json!({ "TaskId": NAMED_TASK })));
         assert_eq!(event["TaskId"], json!(format!("batch_{}", MessageId(7))));
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::model::id::Partition;
 use crate::store::directory::unavailable;
@@ -75,16 +76,26 @@ impl Plan {
     }
 }
 
+/// Where commits are kept waiting, as by a slow disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Before they are applied.
+    Before,
+    /// After they were applied, before they are answered.
+    After,
+}
+
 /// A store with a plan of faults around another. Without a plan it changes nothing.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     plan: Mutex<Plan>,
+    hold: watch::Sender<Option<Hold>>,
 }
 
 impl FaultyStore {
     /// Wraps a store, with no faults yet.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        FaultyStore { inner, plan: Mutex::default() }
+        FaultyStore { inner, plan: Mutex::default(), hold: watch::Sender::new(None) }
     }
 
     /// Lets the call of this number, the first being 1, fail once. See [`FaultyStore::calls`].
@@ -100,6 +111,17 @@ impl FaultyStore {
     /// Lets calls fail by chance (0.0 to 1.0), in the same places for the same seed and calls.
     pub fn fail_randomly(&self, seed: u64, chance: f64, fault: Fault) {
         self.plan().random = Some((fastrand::Rng::with_seed(seed), chance, fault));
+    }
+
+    /// Keeps commits waiting from now on, or lets all go.
+    pub fn hold_commits(&self, hold: Option<Hold>) {
+        self.hold.send_replace(hold);
+    }
+
+    async fn wait(&self, place: Hold) {
+        let mut hold = self.hold.subscribe();
+        // The sender lives as long as this store.
+        let _ = hold.wait_for(|hold| *hold != Some(place)).await;
     }
 
     /// How many calls came in, failed ones included.
@@ -165,13 +187,17 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), StoreError> {
-        self.call(self.inner.commit(partition, batch)).await
+        self.wait(Hold::Before).await;
+        let committed = self.call(self.inner.commit(partition, batch)).await;
+        self.wait(Hold::After).await;
+        committed
     }
 
     async fn commit_all(&self, batches: Vec<(Partition, Batch)>) -> Vec<Result<(), StoreError>> {
+        self.wait(Hold::Before).await;
         let count = batches.len();
         let fault = self.plan().next();
-        match fault {
+        let committed = match fault {
             None => self.inner.commit_all(batches).await,
             Some(fault) => {
                 if fault.applies() {
@@ -179,7 +205,9 @@ impl Store for FaultyStore {
                 }
                 (0..count).map(|_| Err(fault.error())).collect()
             }
-        }
+        };
+        self.wait(Hold::After).await;
+        committed
     }
 
     async fn check(&self) -> Result<(), StoreError> {

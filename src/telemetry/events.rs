@@ -35,6 +35,8 @@ pub const STORE_CHECKPOINT_SECONDS: &str = "offpush_store_checkpoint_seconds";
 pub const QUEUE_PARCELS: &str = "offpush_queue_parcels";
 /// Bytes of the queue.
 pub const QUEUE_BYTES: &str = "offpush_queue_bytes";
+/// How long the oldest parcel has waited that could be on its way, in seconds.
+pub const QUEUE_OLDEST_SECONDS: &str = "offpush_queue_oldest_seconds";
 /// Lanes by condition.
 pub const LANES: &str = "offpush_lanes";
 /// Deliveries at vendors right now.
@@ -126,6 +128,8 @@ pub fn message_accepted(
 pub enum TurnedAway {
     /// The queue has reached a limit.
     QueueFull,
+    /// The oldest parcel that could go has waited too long.
+    QueueOverdue,
     /// The store has no room or cannot be reached.
     StoreUnavailable,
     /// The key sends too fast.
@@ -139,6 +143,7 @@ impl TurnedAway {
     pub const fn as_str(self) -> &'static str {
         match self {
             TurnedAway::QueueFull => "queue_full",
+            TurnedAway::QueueOverdue => "queue_overdue",
             TurnedAway::StoreUnavailable => "store_unavailable",
             TurnedAway::RateLimited => "rate_limited",
             TurnedAway::Draining => "draining",
@@ -215,10 +220,11 @@ pub fn store_checkpointed(rows: usize, took: Duration) {
     tracing::debug!(rows, took_ms = took.as_millis() as u64, "rows went to the engine");
 }
 
-/// How much waits.
-pub fn queue_measured(parcels: u64, bytes: u64) {
+/// How much waits, and how long the oldest has that could go.
+pub fn queue_measured(parcels: u64, bytes: u64, oldest: Duration) {
     gauge!(QUEUE_PARCELS).set(parcels as f64);
     gauge!(QUEUE_BYTES).set(bytes as f64);
+    gauge!(QUEUE_OLDEST_SECONDS).set(oldest.as_secs_f64());
 }
 
 /// How many lanes are in which condition.

@@ -152,6 +152,15 @@ impl Vendor for Apns {
         }
     }
 
+    /// Apple counts how often a key's token changes, whichever topics it is used for, and answers
+    /// 429 `TooManyProviderTokenUpdates`. The public key is part of the name: a key uploaded under
+    /// another one's id must not send with that one's token.
+    fn shares_sign_in(&self, certificate: &SendingCertificate) -> Option<String> {
+        let provider = material(certificate).provider.as_ref()?;
+        let key = sha256_hex(provider.key.public_key());
+        Some([provider.team_id.as_str(), &provider.key_id, &key].join("/"))
+    }
+
     fn sign_in(&self, certificate: &SendingCertificate, now: UnixMs) -> SignIn {
         let Some(provider) = &material(certificate).provider else { return SignIn::None };
         let header = json!({"alg": "ES256", "kid": provider.key_id});

@@ -344,6 +344,12 @@ pub trait Vendor: Send + Sync + 'static {
     /// One sentence for the app's developer.
     fn check_token(&self, token: &str) -> Result<Token, TokenError>;
 
+    /// What tells apart the issuers of access tokens, when several certificates may share one:
+    /// those with the same name here get the same token. `None` keeps each certificate's own.
+    fn shares_sign_in(&self, _certificate: &SendingCertificate) -> Option<String> {
+        None
+    }
+
     /// How to get the right to send now.
     fn sign_in(&self, certificate: &SendingCertificate, now: UnixMs) -> SignIn;
 

@@ -4,10 +4,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use offpush::app::export::{check, export};
 use offpush::config::sections::Engine;
-use serde_json::json;
+use offpush::seal::Seal;
+use offpush::store::Store;
+use offpush::store::memory::MemoryStore;
+use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Relay, Sims, text};
+use crate::harness::{ADMIN, APP, Relay, Sims, text};
 
 fn offpush(command: &str, engine: &str, data_dir: &Path, rest: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_offpush"))
@@ -38,6 +42,8 @@ async fn everything_that_must_not_be_lost_moves_from_sled_to_redb() {
     old.admin.put(&old.path("/users/user1/preferences"), &preferences).await;
     let option = old.path("/users/user2/conversations/c2c:mina/receive-option");
     old.admin.put(&option, &json!({ "option": 2 })).await;
+    let accounts = json!({ "Accounts": ["seen"] });
+    door(&old, "im_open_login_svc/multiaccount_import", &accounts).await;
     let key = old.admin.post(&old.path("/keys"), &json!({ "name": "chat" })).await;
     let key = key["key"].as_str().expect("a key").to_owned();
     let file = old_dir.join("moved.jsonl");
@@ -82,5 +88,41 @@ async fn everything_that_must_not_be_lost_moves_from_sled_to_redb() {
     let with_key = new.admin.with_key(Some(&key));
     let devices = with_key.get(&new.path("/users/user0/devices")).await;
     assert_eq!(devices["devices"].as_array().map(Vec::len), Some(1), "the app's key moved too");
+    let asked = json!({ "CheckItem": [{ "UserID": "seen" }, { "UserID": "unseen" }] });
+    let known = door(&new, "im_open_login_svc/account_check", &asked).await;
+    let status = |index: usize| known["ResultItem"][index]["AccountStatus"].clone();
+    assert_eq!((status(0), status(1)), (json!("Imported"), json!("NotImported")), "{known}");
     new.stop().await;
+}
+
+/// Calls a command of the Tencent-shaped front door as the app's admin.
+async fn door(relay: &Relay, command: &str, body: &Value) -> Value {
+    let settings = json!({ "usersig_keys": ["a key"], "admins": ["administrator"] });
+    relay.admin.put(&relay.path(""), &settings).await;
+    let now = offpush::clock::Clock::system().now();
+    let (app, hour) = (offpush::model::id::AppId(APP), std::time::Duration::from_secs(3_600));
+    let sig = offpush::usersig::make("a key", app, "administrator", now, hour);
+    let query = format!("sdkappid={APP}&identifier=administrator&usersig={sig}");
+    let answer = relay.admin.with_key(None).post(&format!("/v4/{command}?{query}"), body).await;
+    assert_eq!(answer["ErrorCode"], 0, "{command}: {answer}");
+    answer
+}
+
+/// A file of the first form knows no accounts, and is still read.
+#[tokio::test]
+async fn a_file_of_the_first_form_is_still_imported() {
+    let seal = Seal::new(&[7; 32]);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mut file = Vec::new();
+    export(&store, &seal, &mut file, |_| {}).await.expect("an export");
+    let file = String::from_utf8(file).expect("text");
+    let of_form = |form: u32| {
+        let head = format!("\"offpush_export\":{form}");
+        file.replacen("\"offpush_export\":2", &head, 1).into_bytes()
+    };
+    for form in [1, 2] {
+        assert_eq!(check(of_form(form).as_slice(), &seal).expect("it is read"), 0);
+    }
+    let refused = check(of_form(3).as_slice(), &seal).expect_err("a later form");
+    assert!(refused.to_string().contains("form 3"), "{refused}");
 }

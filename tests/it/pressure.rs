@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use offpush::store::faulty::Fault;
+use offpush::store::faulty::{Fault, FaultyStore, Hold};
 use serde_json::{Value, json};
 
 use crate::faults::fault;
@@ -173,4 +173,131 @@ async fn a_vendor_that_never_answers_holds_up_nobody_and_fills_no_memory() {
     let relay = stage.start().await;
     let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
     assert_eq!(ledger["terminals"], json!({ "pushed": 400 }));
+}
+
+/// A relay whose only lane has one parcel at a vendor that never answers, and one that waits.
+async fn stuck(age_max_s: u32) -> (Stage, Relay, u64) {
+    let stage = Stage::new(|settings| {
+        settings.queue.age_max_s = age_max_s;
+        settings.lanes.in_flight_max = 1;
+        settings.lanes.request_deadline_s = 300;
+        settings.queue.lease_s = 900;
+    })
+    .await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "fcm").await;
+    relay.device("joon", "fcm", cert_id, 1).await;
+    let action = json!({ "never_answer": true });
+    fault(&stage, json!({ "vendor": "fcm", "match": { "path": "/v1" }, "action": action }));
+    for random in 0..2 {
+        assert_eq!(post(&relay, &text("mina", "joon", random, "stuck")).await.status, 202);
+    }
+    until("one is at the vendor and one waits", async || {
+        let lanes = relay.admin.get("/v1/lanes").await;
+        let lane = &lanes["lanes"][0];
+        (&lane["in_flight"], &lane["waiting"]) == (&json!(1), &json!(1))
+    })
+    .await;
+    (stage, relay, cert_id)
+}
+
+async fn oldest_wait_s(relay: &Relay) -> u64 {
+    relay.admin.get("/readyz").await["oldest_wait_s"].as_u64().expect("seconds")
+}
+
+#[tokio::test]
+async fn what_waits_too_long_closes_the_door_and_high_priority_has_a_tenth_more() {
+    let (stage, mut relay, _) = stuck(1_000).await;
+    stage.pass(&relay, Duration::from_secs(850));
+    until("the wait is known", async || oldest_wait_s(&relay).await >= 850).await;
+    let mut urgent = text("mina", "joon", 10, "urgent");
+    urgent["MsgPriority"] = json!("High");
+    let normal = text("mina", "joon", 11, "normal");
+    stage.pass(&relay, Duration::from_secs(60));
+    let before = relay.admin.get("/v1/ledger").await;
+    refused(&post(&relay, &normal).await, "queue_overdue");
+    assert_eq!(relay.admin.get("/v1/ledger").await, before, "nothing is half accepted");
+    assert_eq!(post(&relay, &urgent).await.status, 202);
+    stage.pass(&relay, Duration::from_secs(100));
+    urgent["MsgRandom"] = json!(12);
+    refused(&post(&relay, &urgent).await, "queue_overdue");
+    let metrics = relay.admin.call("GET", "/metrics", &json!({})).await;
+    assert!(metrics.body.to_string().contains("queue_overdue"), "the cause is counted");
+    // After a restart the wait begins anew, and what waited is sent.
+    stage.sims.server.faults().clear();
+    if let Some(app) = relay.app.take() {
+        app.abandon().await;
+    }
+    let relay = stage.start().await;
+    assert_eq!(post(&relay, &normal).await.status, 202);
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 4 }));
+}
+
+#[tokio::test]
+async fn a_lane_that_does_not_run_keeps_no_other_certificates_messages_out() {
+    let (stage, relay, stuck) = stuck(100).await;
+    let well = relay.certificate(&stage.sims, "huawei").await;
+    relay.device("jiho", "huawei", well, 1).await;
+    stage.pass(&relay, Duration::from_secs(200));
+    until("the door is closed", async || {
+        post(&relay, &text("mina", "jiho", 20, "x")).await.status == 503
+    })
+    .await;
+    relay.admin.post(&format!("/v1/lanes/{stuck}/pause"), &json!({})).await;
+    until("a paused lane does not count", async || oldest_wait_s(&relay).await == 0).await;
+    let taken = relay.send(&text("mina", "jiho", 21, "free")).await;
+    assert_eq!(relay.settled(&taken["message_id"]).await["deliveries"][0]["state"], "pushed");
+    // What waited while nobody could send it is no reason to refuse either.
+    relay.admin.post(&format!("/v1/lanes/{stuck}/resume"), &json!({})).await;
+    assert_eq!(post(&relay, &text("mina", "jiho", 22, "still free")).await.status, 202);
+}
+
+/// A relay on a store whose commits can be kept waiting, with a device and a short deadline.
+async fn on_a_slow_disk(deadline_s: u32) -> (Stage, std::sync::Arc<FaultyStore>, Relay) {
+    let stage = Stage::new(|settings| settings.http.request_timeout_s = deadline_s).await;
+    let mut first = stage.first().await;
+    let cert_id = first.certificate(&stage.sims, "huawei").await;
+    first.device("joon", "huawei", cert_id, 1).await;
+    first.stop().await;
+    let view = stage.view();
+    let relay = stage.try_start(&view).await.expect("a relay");
+    (stage, view, relay)
+}
+
+#[tokio::test]
+async fn on_a_slow_disk_the_answer_waits_for_the_commit() {
+    let (stage, view, relay) = on_a_slow_disk(600).await;
+    view.hold_commits(Some(Hold::After));
+    let message = text("mina", "joon", 1, "slowly");
+    let mut posting = std::pin::pin!(post(&relay, &message));
+    // Others are served meanwhile; the message is on disk, but nobody has said so yet.
+    let unanswered =
+        until("it is applied", async || relay.admin.get("/v1/ledger").await["accepted"] == 1);
+    tokio::select! {
+        answer = &mut posting => panic!("answered before the commit: {answer:?}"),
+        () = unanswered => {}
+    }
+    assert!(stage.sims.shown("huawei").is_empty(), "nothing rings before it is durable");
+    view.hold_commits(None);
+    assert_eq!(posting.await.status, 202);
+    let ledger = stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
+}
+
+#[tokio::test]
+async fn a_disk_slower_than_the_deadline_is_answered_503_and_a_repost_is_safe() {
+    for hold in [Hold::Before, Hold::After] {
+        let (stage, view, relay) = on_a_slow_disk(1).await;
+        view.hold_commits(Some(hold));
+        let message = text("mina", "joon", 1, "too slow");
+        refused(&post(&relay, &message).await, "too_slow");
+        view.hold_commits(None);
+        let again = post(&relay, &message).await;
+        // The commit that was given up goes on; the repost may meet it or come first.
+        assert_eq!(again.status, 202, "{again:?}");
+        let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+        assert_eq!((&ledger["accepted"], &ledger["balanced"]), (&json!(1), &json!(true)));
+        assert_eq!(stage.sims.shown("huawei").len(), 1, "it rings once");
+    }
 }

@@ -25,9 +25,6 @@ use crate::push_tasks::{Task, TaskError};
 /// Most receivers of one push to named users.
 const NAMED_MAX: usize = 500;
 
-/// Longest `DataId`, in bytes.
-const DATA_ID_BYTES_MAX: usize = 64;
-
 /// Largest body of a push to all members, in bytes.
 const ALL_BYTES_MAX: usize = 10 * 1_024;
 
@@ -61,17 +58,12 @@ pub async fn named(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answe
     let from = given.id("From_Account", 90_008)?;
     let receivers = users(given, "To_Account", NAMED_MAX, &RECEIVER_CODES)?;
     let random: u32 = given.required("MsgRandom", 90_001)?;
-    if let Some(data_id) = given.optional::<String>("DataId", 90_057)?
-        && data_id.len() > DATA_ID_BYTES_MAX
-    {
-        let info = format!("DataId is longer than {DATA_ID_BYTES_MAX} bytes");
-        return Err(Fail::new(90_057, info));
-    }
     let message = MessageJson::begin()
         .value("From_Account", &json!(from))
         .value("MsgRandom", &json!(random))
         .value("OfflinePushInfo", &push_info(given)?)
         .value("TaskId", &json!(NAMED_TASK))
+        .copy(given, &["DataId"])
         .finish();
     let sent = take(api, &caller.app, &message, &receivers, DedupeRule::NamedPush)
         .await

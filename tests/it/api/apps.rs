@@ -78,3 +78,28 @@ async fn head_answers_as_get_without_a_body() {
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn of_changes_that_come_at_the_same_time_none_is_lost() {
+    let bench = Bench::start().await;
+    let at = "/v1/apps/1400000007";
+    bench.admin.ok("PUT", at, &json!({})).await;
+    let change = async |field: &str, value: Value| {
+        bench.admin.ok("PUT", at, &json!({ field: value })).await;
+    };
+    tokio::join!(
+        change("name", json!("chat")),
+        change("default_locale", json!("ko")),
+        change("replace_recalled", json!(true)),
+        change("admins", json!(["root"])),
+        change("usersig_keys", json!(["a"])),
+        change("honour_mute", json!("tencent")),
+    );
+    let app = bench.admin.get(at).await;
+    let fields = ["name", "default_locale", "replace_recalled", "admins", "usersig_keys"];
+    let values = [json!("chat"), json!("ko"), json!(true), json!(["root"]), json!(1)];
+    for (field, value) in fields.into_iter().zip(values) {
+        assert_eq!(app[field], value, "{field}: {app}");
+    }
+    assert_eq!(app["honour_mute"], "tencent");
+}

@@ -140,3 +140,15 @@ fn every_path_parameter_is_declared() {
         assert_eq!(declared, named, "{}", operation.id);
     }
 }
+
+/// Every field of a message that the API's page describes is in the document as well.
+#[test]
+fn the_messages_fields_are_in_the_document() {
+    let document = offpush::api::openapi::document();
+    let described = &document["components"]["schemas"]["Message"]["properties"];
+    let page = include_str!("../../../docs/api.md");
+    for field in ["From_Account", "MsgRandom", "TaskId", "DataId", "MsgLifeTime", "SendMsgResult"] {
+        assert!(page.contains(&format!("`{field}`")), "{field} is on the page");
+        assert!(described[field].is_object(), "{field} is in the document");
+    }
+}

@@ -1,6 +1,7 @@
 //! What one caller may take: requests, time, headers.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::api::{Bench, path};
 use crate::harness::text;
@@ -118,4 +119,56 @@ async fn an_oversized_body_is_answered_before_it_is_read() {
         .await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("\"code\":\"body_too_large\""), "{answer}");
+}
+
+#[tokio::test]
+async fn too_long_headers_are_refused() {
+    let bench = Bench::start().await;
+    let long = "x".repeat(1_024 * 1_024);
+    let address = bench.relay.app.as_ref().expect("running").address();
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let (mut reading, mut writing) = stream.split();
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {long}\r\n\r\n");
+    // The relay may close before it has read all of it.
+    let write = async { drop(writing.write_all(request.as_bytes()).await) };
+    let mut answer = Vec::new();
+    let read = async { drop(reading.read_to_end(&mut answer).await) };
+    tokio::join!(write, read);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    bench.admin.get("/healthz").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_cut_off() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.wire("").await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_asks_no_more_is_cut_off() {
+    let bench = Bench::start().await;
+    let answer = bench.wire("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+}
+
+/// Nothing is ever unpacked, so nothing can grow: a compressed body is no JSON.
+#[tokio::test]
+async fn a_compressed_body_is_not_unpacked() {
+    let bench = Bench::start().await;
+    let before = bench.rows().await;
+    // A gzip stream's first bytes; what follows does not matter.
+    let body = "\u{1f}\u{8}packed";
+    let answer = bench
+        .wire(&format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             content-encoding: gzip\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            path("/messages"),
+            crate::harness::ADMIN,
+            body.len(),
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(bench.rows().await, before);
 }

@@ -110,3 +110,47 @@ async fn a_sandbox_key_in_production_is_a_broken_certificate_with_apples_words()
     let explained = relay.settled(&taken["message_id"]).await;
     assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
 }
+
+/// Apple counts a key's tokens, whichever certificates send with it; the simulator does as well.
+#[tokio::test]
+async fn certificates_with_the_same_apple_key_share_its_token() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    for (random, user) in [(1, "joon"), (2, "jiho"), (3, "mina")] {
+        let mut upload = sims.upload("apns");
+        upload["name"] = json!(format!("for {user}"));
+        let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+        let cert_id = created["cert_id"].as_u64().expect("a cert_id");
+        relay.device(user, "apns", cert_id, 1).await;
+        let taken = relay.send(&text("bo", user, random, "hello")).await;
+        let explained = relay.settled(&taken["message_id"]).await;
+        let attempts = &explained["deliveries"][0]["attempts"];
+        assert_eq!(attempts[0]["verdict"], "accepted", "{explained:#}");
+        assert_eq!(attempts.as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn what_was_renewed_for_an_old_secret_is_renewed_for_again_after_a_rotation() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let cert_id = relay.certificate(&sims, "huawei").await;
+    let path = relay.path(&format!("/certificates/{cert_id}"));
+    let token = relay.device("joon", "huawei", cert_id, 1).await;
+    // Twice for the old secret: renewed, then broken. Once for the new: renewed, then sent.
+    let rule: offpush::sim::faults::Rule = serde_json::from_value(json!({
+        "match": { "token": token, "times": 3 },
+        "action": { "status": 401, "body": { "code": "80200003", "msg": "token expired" } } }))
+    .expect("a rule");
+    sims.server.faults().add(rule).expect("a rule that makes sense");
+    let taken = relay.send(&text("mina", "joon", 1, "hello")).await;
+    until("the certificate is broken", async || relay.admin.get(&path).await["status"] == "broken")
+        .await;
+    let same = json!({ "credential": sims.upload("huawei")["credential"] });
+    relay.admin.put(&path, &same).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    let delivery = &explained["deliveries"][0];
+    assert_eq!(delivery["state"], "pushed", "{explained:#}");
+    assert_eq!(delivery["attempts"].as_array().map(Vec::len), Some(4), "{delivery:#}");
+    assert_eq!(relay.admin.get(&path).await["status"], "active");
+}

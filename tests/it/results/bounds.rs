@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offpush::apps::Apps;
+use offpush::apps::{Apps, AppsError};
 use offpush::clock::Clock;
 use offpush::model::app::AppSettings;
 use offpush::model::id::{AppId, CertId, Partition};
@@ -34,7 +34,8 @@ async fn room(waiting_max: usize) -> Room {
     let clock = Clock::starting_at(UnixMs(1_760_000_000_000));
     let apps = Apps::open(store.clone(), Arc::new(Seal::new(&[7; 32]))).await.expect("apps");
     let settings = AppSettings { callback_url: Some(chat.url.clone()), ..AppSettings::default() };
-    apps.put(AppId(APP), settings, clock.now()).await.expect("an app");
+    let change = |_| Ok::<_, AppsError>(settings.clone());
+    apps.change(AppId(APP), clock.now(), change).await.expect("an app");
     let reach = Reach { http: true, private: true };
     let transport = Transport::new(TransportConfig { reach, ..TransportConfig::default() });
     let settings = ResultsSettings {

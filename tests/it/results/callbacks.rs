@@ -113,9 +113,11 @@ async fn a_group_and_a_task_have_their_own_words() {
     assert_eq!((&push["EventType"], &push["GroupID"]), (&json!(2), &json!("g1")));
     let mut message = text("mina", "joon", 2, "hello");
     message["TaskId"] = json!("task-1");
+    message["DataId"] = json!("order-5");
     relay.send(&message).await;
     let push = chat.wait_for("Push.AllMemberPush", 1).await.remove(0);
     assert_eq!((&push["TaskId"], &push["To_Account"]), (&json!("task-1"), &json!("joon")));
+    assert_eq!(push["DataId"], "order-5");
     // One post holds one kind.
     for post in chat.posts() {
         let command = json!(post.query("CallbackCommand"));

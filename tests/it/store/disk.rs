@@ -134,3 +134,30 @@ async fn a_few_spoiled_bytes_of_a_closed_store_are_damage() {
         }
     }
 }
+
+/// What an operator reads when the program meets such a store.
+#[tokio::test]
+async fn serve_names_the_damage_and_leaves_with_an_error() {
+    for (backend, engine, file) in
+        [(Backend::Sled, "sled", "db"), (Backend::Redb, "redb", "offpush.redb")]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("store");
+        let store = open(backend, &dir).expect("a new store");
+        store.commit(place(), put(&[("a", "1")])).await.expect("a commit");
+        store.close().await;
+        drop(store);
+        std::fs::write(dir.join(file), vec![b'?'; 100_000]).expect("a file");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_offpush"))
+            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path())
+            .arg("--set")
+            .arg(format!("store.engine={engine}"))
+            .output()
+            .expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{engine}: {said}");
+        assert!(said.contains("damaged") && said.contains("restore"), "{engine}: {said}");
+        assert!(said.contains(dir.to_str().expect("text")), "{engine} names the place: {said}");
+    }
+}

@@ -67,7 +67,7 @@ async fn only_an_admin_with_a_valid_usersig_may_call() {
         (good.replace("identifier=administrator", "identifier="), 60_025),
         (good.replace(&sig_of_admin, ""), 60_025),
         (good.replace("contenttype=json", "contenttype=xml"), 60_025),
-        (good.replace(&app, "77"), 70_020),
+        (good.replace(&app, "77"), 70_014),
         (good.replace(&sig_of_admin, &old), 70_001),
         (good.replace(&sig_of_admin, &sig_of_admin[..40]), 70_003),
         (good.replace(&sig_of_admin, &other_key), 70_009),
@@ -315,5 +315,27 @@ async fn accounts_are_imported_checked_kicked_and_deleted() {
     {
         let command = format!("im_open_login_svc/{command}");
         assert_eq!(door.code(&command, &json!({})).await, 70_402, "{command}");
+    }
+}
+
+/// Another app's admin learns nothing here: not even which apps there are.
+#[tokio::test]
+async fn an_app_of_others_and_one_that_does_not_exist_answer_the_same() {
+    let door = Door::open().await;
+    let validity = std::time::Duration::from_secs(3_600);
+    let body = message("joon", 5, "x");
+    for command in offpush::api::tencent::commands() {
+        let mut answers = Vec::new();
+        for app in [APP, 77] {
+            let id = offpush::model::id::AppId(app);
+            for (key, user) in [("another key", "administrator"), ("another key", "stranger")] {
+                let sig = offpush::usersig::make(key, id, user, now(), validity);
+                let query = format!("sdkappid={app}&identifier={user}&usersig={sig}");
+                let answer = door.call_with(command, &query, &body).await;
+                assert_ne!(answer["ErrorCode"], 0, "{command}: {answer}");
+                answers.push(answer);
+            }
+        }
+        assert_eq!(answers[..2], answers[2..], "{command}");
     }
 }

@@ -299,3 +299,28 @@ async fn only_the_apps_own_server_may_post() {
     door.relay.admin.put(&door.relay.path(""), &json!({ "webhook_token": null })).await;
     assert_eq!(status(&good).await, 401);
 }
+
+/// A stranger cannot tell an app with a token from one without and from none at all.
+#[tokio::test]
+async fn a_strangers_webhook_is_answered_the_same_whether_the_app_exists() {
+    let door = Door::open().await;
+    let bare = APP + 1;
+    door.relay.admin.put(&format!("/v1/apps/{bare}"), &json!({ "name": "no token" })).await;
+    let body = c2c(1, "x");
+    let time = now().secs();
+    for proof in [
+        String::new(),
+        format!("&Sign={}&RequestTime={time}", sign("other", time)),
+        format!("&Sign={}&RequestTime={time}", sign("", time)),
+        format!("&Sign={}&RequestTime={}", sign("other", time - 90), time - 90),
+    ] {
+        let mut answers = Vec::new();
+        for app in [APP, bare, 77] {
+            let path = format!("/v1/apps/{app}/webhooks/tencent?CallbackCommand=x{proof}");
+            let answer = door.anyone.call("POST", &path, &body).await;
+            assert_eq!(answer.status, 401, "{answer:?}");
+            answers.push(answer.body);
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+}
