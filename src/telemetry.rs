@@ -25,12 +25,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whatever level is asked for, these crates stay quiet: below it they print header values, and
+/// with them the right to send.
+const WIRE_LOGS: [&str; 2] = ["h2=info", "hyper=info"];
+
 /// Starts logging to standard error. The first call of a process decides; later ones do nothing.
 ///
 /// `level` is a level or a list of `EnvFilter` directives; one that cannot be read counts as
 /// `info` (settings are checked before they come here).
 pub fn init_logging(format: LogFormat, level: &str) {
-    let filter = EnvFilter::builder().parse(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::builder().parse(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    for quiet in WIRE_LOGS {
+        filter = filter.add_directive(quiet.parse().expect("a directive"));
+    }
     let colours = io::stderr().is_terminal();
     let builder = fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr);
     // Failing means that another call was first: its choice stays.

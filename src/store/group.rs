@@ -10,11 +10,33 @@ use bytes::Bytes;
 use crate::store::engine::Known;
 use crate::store::{Batch, Expect, Key, StoreError};
 
-/// The value of a row as the batches before left it.
+/// A row as the batches before left it.
 struct Slot {
-    value: Known,
+    value: Value,
     /// Whether it differs from what is stored; else it was only read.
     written: bool,
+}
+
+enum Value {
+    Row(Known),
+    /// A counter that was added to; it becomes a row when the group is [sealed](Group::seal).
+    Counter(i64),
+}
+
+impl Value {
+    fn counter(&self) -> Option<i64> {
+        match self {
+            Value::Row(row) => decode_counter(row.as_deref()),
+            Value::Counter(number) => Some(*number),
+        }
+    }
+
+    fn meets(&self, expect: &Expect) -> bool {
+        match self {
+            Value::Row(row) => expect.holds(row.as_ref()),
+            Value::Counter(number) => expect.holds(Some(&encode_counter(*number))),
+        }
+    }
 }
 
 /// The accepted batches of one group so far. Emptied and used again, for its room.
@@ -36,7 +58,7 @@ impl Group {
     ) -> Result<(), StoreError> {
         for (key, expect) in &batch.expect {
             let holds = match self.rows.get(key) {
-                Some(slot) => expect.holds(slot.value.as_ref()),
+                Some(slot) => slot.value.meets(expect),
                 None => expect.holds(read(key)?.as_ref()),
             };
             if !holds {
@@ -44,16 +66,25 @@ impl Group {
             }
         }
         for (key, _) in &batch.add {
-            if !self.rows.contains_key(key) {
-                let value = read(key)?;
-                self.rows.insert(key.clone(), Slot { value, written: false });
+            let number = match self.rows.get(key) {
+                Some(slot) => slot.value.counter(),
+                None => {
+                    let value = Value::Row(read(key)?);
+                    let number = value.counter();
+                    self.rows.insert(key.clone(), Slot { value, written: false });
+                    number
+                }
+            };
+            if number.is_none() {
+                return Err(StoreError::Corrupt { key: key.clone() });
             }
-            self.counter(key)?;
         }
         for (key, change) in batch.add {
-            // The counters were read above, so none can fail here.
-            let sum = self.counter(&key).unwrap_or(0).saturating_add(change);
-            self.write(key, Some(encode_counter(sum)));
+            // Every counter was found above, and is one.
+            if let Some(slot) = self.rows.get_mut(&key) {
+                let sum = slot.value.counter().unwrap_or(0).saturating_add(change);
+                *slot = Slot { value: Value::Counter(sum), written: true };
+            }
         }
         for (key, value) in batch.put {
             self.write(key, Some(value));
@@ -70,8 +101,16 @@ impl Group {
     }
 
     /// The rows that change, with their final values.
-    pub fn changes(&self) -> impl Iterator<Item = (&Key, &Known)> + Clone {
-        self.rows.iter().filter(|(_, slot)| slot.written).map(|(key, slot)| (key, &slot.value))
+    pub fn seal(&mut self) -> impl Iterator<Item = (&Key, &Known)> + Clone {
+        for slot in self.rows.values_mut() {
+            if let Value::Counter(number) = slot.value {
+                slot.value = Value::Row(Some(encode_counter(number)));
+            }
+        }
+        self.rows.iter().filter_map(|(key, slot)| match &slot.value {
+            Value::Row(row) if slot.written => Some((key, row)),
+            Value::Row(_) | Value::Counter(_) => None,
+        })
     }
 
     /// Empties it, for the next group.
@@ -79,13 +118,8 @@ impl Group {
         self.rows.clear();
     }
 
-    fn write(&mut self, key: Key, value: Known) {
-        self.rows.insert(key, Slot { value, written: true });
-    }
-
-    fn counter(&self, key: &Key) -> Result<i64, StoreError> {
-        let value = self.rows.get(key).and_then(|slot| slot.value.as_deref());
-        decode_counter(value).ok_or_else(|| StoreError::Corrupt { key: key.clone() })
+    fn write(&mut self, key: Key, row: Known) {
+        self.rows.insert(key, Slot { value: Value::Row(row), written: true });
     }
 }
 
@@ -128,8 +162,8 @@ mod tests {
         Batch { add: vec![(key.into(), change)], ..Batch::default() }
     }
 
-    fn changed(group: &Group) -> Vec<(Key, Known)> {
-        let rows = group.changes().map(|(key, value)| (key.clone(), value.clone()));
+    fn changed(group: &mut Group) -> Vec<(Key, Known)> {
+        let rows = group.seal().map(|(key, value)| (key.clone(), value.clone()));
         let mut rows: Vec<_> = rows.collect();
         rows.sort();
         rows
@@ -145,7 +179,7 @@ mod tests {
         let mut second = put("a", "2");
         second.expect.push(("a".into(), Expect::Equals("1".into())));
         assert!(group.take(second, nothing).is_ok());
-        assert_eq!(changed(&group), [("a".into(), Some("2".into()))]);
+        assert_eq!(changed(&mut group), [("a".into(), Some("2".into()))]);
         group.clear();
         assert!(group.is_empty());
     }
@@ -157,7 +191,7 @@ mod tests {
         for _ in 0..10 {
             assert!(group.take(add("n", 2), stored).is_ok());
         }
-        assert_eq!(changed(&group), [("n".into(), Some(encode_counter(25)))]);
+        assert_eq!(changed(&mut group), [("n".into(), Some(encode_counter(25)))]);
     }
 
     #[test]
@@ -167,7 +201,7 @@ mod tests {
         bad.put.push(("x".into(), "1".into()));
         let text = |_: &[u8]| Ok(Some(Bytes::from_static(b"text")));
         assert!(matches!(group.take(bad, text), Err(StoreError::Corrupt { .. })));
-        assert_eq!(group.changes().count(), 0);
+        assert_eq!(group.seal().count(), 0);
     }
 
     #[test]
@@ -176,6 +210,6 @@ mod tests {
         assert!(group.take(put("a", "1"), nothing).is_ok());
         let delete = Batch { delete: vec!["a".into()], ..Batch::default() };
         assert!(group.take(delete, nothing).is_ok());
-        assert_eq!(changed(&group), [("a".into(), None)]);
+        assert_eq!(changed(&mut group), [("a".into(), None)]);
     }
 }

@@ -36,7 +36,7 @@ const GROUP_BYTES: usize = 4 << 20;
 
 /// Syncs begin at least so far apart. A sync costs about as much however many commits share it, so
 /// whoever commits in a burst waits a little for company.
-const SYNC_EVERY: Duration = Duration::from_millis(2);
+const SYNC_EVERY: Duration = Duration::from_millis(3);
 
 /// Recent rows are brought into the engine when they take about so many bytes of memory.
 const GENERATION_BYTES: usize = 32 << 20;
@@ -208,7 +208,7 @@ impl<E: Engine> WriterThread<E> {
             answers.push(self.group.take(batch, read));
         }
         if !self.group.is_empty() {
-            let written = self.journal.append(self.group.changes());
+            let written = self.journal.append(self.group.seal());
             self.group.clear();
             let rows = written.map_err(io_failure)?;
             let bytes = rows.bytes();

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
 use crate::vendor::clocks::Blame;
 use crate::vendor::profile::Profile;
-use crate::vendor::request::{Base, authorize};
+use crate::vendor::request::{Base, authorize_by};
 use crate::vendor::sign::sha256_hex;
 use crate::vendor::upload::{
     Credential, CredentialError, TokenError, Upload, token_of_fair_length,
@@ -170,6 +170,7 @@ impl Vendor for Apns {
             issued_at: now,
             renew_at: now.after(PROVIDER_TOKEN_RENEWED_AFTER),
             expires_at: now.after(PROVIDER_TOKEN_LIFE),
+            header: Arc::default(),
         })
     }
 
@@ -188,10 +189,11 @@ impl Vendor for Apns {
 
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {
         let base = base(call.certificate);
-        let headers = headers(call);
+        let mut shared = headers(call);
         let mut bodies = Bodies::new(call.notification, &call.certificate.options, call.now);
         let requests = call.targets.iter().enumerate().map(|(index, target)| {
-            let mut headers = headers.clone();
+            let is_last = index + 1 == call.targets.len();
+            let mut headers = if is_last { std::mem::take(&mut shared) } else { shared.clone() };
             headers.insert(APNS_ID, apns_id(target.push_id));
             let request = Request {
                 method: Method::POST,
@@ -287,7 +289,7 @@ fn headers(call: &Call<'_>) -> HeaderMap {
 
 fn sign(headers: &mut HeaderMap, access: Option<&AccessToken>) {
     if let Some(access) = access {
-        authorize(headers, format!("bearer {}", access.value.expose_secret()));
+        authorize_by(headers, "bearer", access);
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::model::device::Platform;
@@ -22,7 +21,7 @@ use crate::vendor::clocks::Blame;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
 use crate::vendor::profile::Profile;
-use crate::vendor::request::{Base, authorize};
+use crate::vendor::request::{Base, authorize_by};
 use crate::vendor::upload::{
     Credential, CredentialError, TokenError, Upload, token_of_fair_length,
 };
@@ -187,7 +186,7 @@ fn headers(access: Option<&AccessToken>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(access) = access {
-        authorize(&mut headers, format!("Bearer {}", access.value.expose_secret()));
+        authorize_by(&mut headers, "Bearer", access);
     }
     headers
 }

@@ -180,6 +180,7 @@ impl Vendor for Huawei {
             issued_at: now,
             renew_at: now.after(life - early),
             expires_at: now.after(life),
+            header: Arc::default(),
         })
     }
 
@@ -201,8 +202,7 @@ impl Vendor for Huawei {
             .map(|(body, targets)| {
                 let mut request = request::json(uri.clone(), body);
                 if let Some(access) = call.access {
-                    let bearer = format!("Bearer {}", access.value.expose_secret());
-                    request::authorize(&mut request.headers, bearer);
+                    request::authorize_by(&mut request.headers, "Bearer", access);
                 }
                 Push { request, targets }
             })

@@ -10,9 +10,10 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,6 +78,8 @@ pub struct AccessToken {
     pub renew_at: UnixMs,
     /// When it stops working.
     pub expires_at: UnixMs,
+    /// `Authorization` with this token, made by the first request that needs it.
+    pub header: Arc<OnceLock<Option<HeaderValue>>>,
 }
 
 /// How a certificate gets the right to send.

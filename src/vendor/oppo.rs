@@ -188,6 +188,7 @@ impl Vendor for Oppo {
             issued_at,
             renew_at: issued_at.after(TOKEN_LIFE - RENEW_EARLY),
             expires_at: issued_at.after(TOKEN_LIFE),
+            header: Arc::default(),
         })
     }
 

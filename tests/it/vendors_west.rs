@@ -66,6 +66,7 @@ pub fn access() -> AccessToken {
         issued_at: NOW,
         renew_at: NOW,
         expires_at: NOW,
+        header: Arc::default(),
     }
 }
 

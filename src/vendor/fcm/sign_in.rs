@@ -91,6 +91,7 @@ fn access_token(granted: Granted, now: UnixMs) -> AccessToken {
         issued_at: now,
         renew_at: now.after(used),
         expires_at: now.after(life),
+        header: Arc::default(),
     }
 }
 

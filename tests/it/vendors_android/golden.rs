@@ -106,6 +106,7 @@ pub fn access() -> AccessToken {
         issued_at: NOW,
         renew_at: NOW.after(Duration::from_secs(1)),
         expires_at: NOW.after(Duration::from_secs(2)),
+        header: Arc::default(),
     }
 }
 
