@@ -260,6 +260,7 @@ fn access(certificate: &Certificate) -> AccessToken {
             issued_at: NOW,
             renew_at: NOW.after(Duration::from_secs(3_000)),
             expires_at: NOW.after(Duration::from_secs(3_600)),
+            header: Arc::default(),
         },
     }
 }

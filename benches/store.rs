@@ -10,7 +10,7 @@ use bytes::Bytes;
 use divan::{Bencher, black_box};
 use offpush::model::id::Partition;
 use offpush::store::memory::MemoryStore;
-use offpush::store::{Batch, Expect, Key, Scope, Store};
+use offpush::store::{Batch, Expect, Key, Scope, Store, StoreMemory};
 use offpush::store::{redb, sled};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -24,7 +24,7 @@ const ROWS: u64 = 20_000;
 /// Bytes of a value: about what a parcel takes.
 const VALUE_BYTES: usize = 300;
 
-const CACHE_BYTES: u64 = 64 << 20;
+const MEMORY: StoreMemory = StoreMemory { cache_bytes: 64 << 20, recent_bytes: 32 << 20 };
 
 const ENGINES: [&str; 3] = ["memory", "sled", "redb"];
 
@@ -44,8 +44,8 @@ impl Bed {
     fn new(engine: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store: Arc<dyn Store> = match engine {
-            "sled" => Arc::new(sled::open(dir.path(), CACHE_BYTES).expect("it opens")),
-            "redb" => Arc::new(redb::open(dir.path(), CACHE_BYTES).expect("it opens")),
+            "sled" => Arc::new(sled::open(dir.path(), MEMORY).expect("it opens")),
+            "redb" => Arc::new(redb::open(dir.path(), MEMORY).expect("it opens")),
             _ => Arc::new(MemoryStore::new()),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -35,8 +35,8 @@ use crate::receipts::Receipts;
 use crate::registry::Registry;
 use crate::results::{Results, ResultsSettings, WAITING_MAX};
 use crate::seal::Seal;
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::{Store, StoreMemory};
 use crate::store::{redb, sled};
 use crate::telemetry::Metrics;
 use crate::transport::reach::Reach;
@@ -80,15 +80,15 @@ impl App {
     /// Whatever keeps it from opening, with what to do about it.
     pub fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
         let dir = settings.data_dir.join("store");
-        let cache_bytes = settings.store.cache_mb.saturating_mul(1_024 * 1_024);
+        let bytes = |mib: u64| usize::try_from(mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+        let memory = StoreMemory {
+            cache_bytes: bytes(settings.store.cache_mb),
+            recent_bytes: bytes(settings.store.recent_mb),
+        };
         Ok(match settings.store.engine {
             Engine::Memory => Arc::new(MemoryStore::new()),
-            Engine::Sled => {
-                Arc::new(sled::open(&dir, cache_bytes).context("open the store (sled)")?)
-            }
-            Engine::Redb => {
-                Arc::new(redb::open(&dir, cache_bytes).context("open the store (redb)")?)
-            }
+            Engine::Sled => Arc::new(sled::open(&dir, memory).context("open the store (sled)")?),
+            Engine::Redb => Arc::new(redb::open(&dir, memory).context("open the store (redb)")?),
         })
     }
 

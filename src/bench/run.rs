@@ -18,6 +18,7 @@ use crate::bench::traffic::{Audience, People, Shape, words};
 use crate::bench::vendors::Vendors;
 use crate::bench::watch::bar;
 use crate::config::sections::Engine;
+use crate::store::StoreMemory;
 
 /// Most pushes of the bare loop at full speed.
 const LIMIT_REQUESTS: u64 = 200_000;
@@ -27,7 +28,7 @@ const LIMIT_REQUESTS: u64 = 200_000;
 const PACED: (u64, f64) = (10_000, 2_500.0);
 
 /// Cache of the store while people are registered.
-const SEED_CACHE_BYTES: u64 = 64 << 20;
+const SEED_MEMORY: StoreMemory = StoreMemory { cache_bytes: 64 << 20, recent_bytes: 32 << 20 };
 
 /// What to measure.
 pub struct Plan {
@@ -218,7 +219,7 @@ impl Run {
         let folder = setup.store_folder();
         std::fs::create_dir_all(&folder)?;
         let seeded =
-            seed::through_store(setup.engine, &folder, SEED_CACHE_BYTES, people, &progress).await?;
+            seed::through_store(setup.engine, &folder, SEED_MEMORY, people, &progress).await?;
         let relay = setup.start(&self.vendors).await?;
         relay.prepare(&self.vendors, people).await?;
         if !seeded {

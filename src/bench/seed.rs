@@ -16,8 +16,7 @@ use crate::config::sections::Engine;
 use crate::model::device::Platform;
 use crate::model::id::{AppId, CertId, DeviceId, Token, UserId};
 use crate::registry::{Registration, Registry};
-use crate::store::Store;
-use crate::store::{redb, sled};
+use crate::store::{Store, StoreMemory, redb, sled};
 
 /// Registrations at a time through the store: its group commit takes them together.
 const TOGETHER: usize = 4_096;
@@ -35,14 +34,14 @@ const DEVICE: &str = "phone";
 pub async fn through_store(
     engine: Engine,
     folder: &Path,
-    cache_bytes: u64,
+    memory: StoreMemory,
     people: People,
     progress: &ProgressBar,
 ) -> anyhow::Result<bool> {
     let store: Arc<dyn Store> = match engine {
         Engine::Memory => return Ok(false),
-        Engine::Sled => Arc::new(sled::open(folder, cache_bytes)?),
-        Engine::Redb => Arc::new(redb::open(folder, cache_bytes)?),
+        Engine::Sled => Arc::new(sled::open(folder, memory)?),
+        Engine::Redb => Arc::new(redb::open(folder, memory)?),
     };
     let registry = Registry::new(store.clone());
     let now = Clock::system().now();

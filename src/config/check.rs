@@ -44,6 +44,7 @@ const RANGES: &[Range] = ranges! {
     http.key_burst: 1, 10_000_000;
     http.unknown_keys_per_s: 0, 1_000_000;
     store.cache_mb: 1, MIB;
+    store.recent_mb: 1, 64 * 1_024;
     dedupe.c2c_window_s: 1, 7 * DAY_S;
     dedupe.group_window_s: 1, 7 * DAY_S;
     dedupe.front_entries: 0, 100_000_000;

@@ -87,11 +87,14 @@ pub struct Store {
     pub engine: Engine,
     /// Memory the engine may use for caching, in MiB.
     pub cache_mb: u64,
+    /// Rows kept in memory before they go from the journal to the engine, in MiB; while the engine
+    /// is busy, up to three times as much.
+    pub recent_mb: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Store { engine: Engine::default(), cache_mb: 64 }
+        Store { engine: Engine::default(), cache_mb: 64, recent_mb: 32 }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::store::directory::{
 use crate::store::engine::{Engine, Known};
 use crate::store::journal::{self, Journal};
 use crate::store::recent::{Recent, merge};
-use crate::store::writer::Writer;
+use crate::store::writer::{Parts, Writer};
 use crate::store::{Batch, Key, Row, Scope, Store, StoreError};
 
 /// Recent rows looked at together by a scan.
@@ -39,11 +39,12 @@ pub struct Embedded<E> {
 }
 
 impl<E: Engine> Embedded<E> {
-    /// Opens the store in `dir`, or makes an empty one. `engine` is to keep its files there too.
+    /// Opens the store in `dir`, or makes an empty one. `engine` is to keep its files there too;
+    /// recent rows go to it when they take `recent_bytes`.
     ///
     /// # Errors
     /// See [`OpenError`]; each kind is something else for the operator to do.
-    pub(crate) fn open(dir: &Path, engine: E) -> Result<Self, OpenError> {
+    pub(crate) fn open(dir: &Path, engine: E, recent_bytes: usize) -> Result<Self, OpenError> {
         prepare(dir, E::NAME)?;
         fenced_open(dir, || engine.open())?;
         let engine = Arc::new(engine);
@@ -52,7 +53,10 @@ impl<E: Engine> Embedded<E> {
             let io = |error| OpenError::io(dir, error);
             let checkpoints =
                 Checkpoints::start(engine.clone(), recent.clone(), dir).map_err(io)?;
-            Writer::start(engine.clone(), recent.clone(), journal, checkpoints).map_err(io)
+            let recent = recent.clone();
+            let parts =
+                Parts { engine: engine.clone(), recent, recent_bytes, journal, checkpoints };
+            Writer::start(parts).map_err(io)
         });
         match opened {
             Ok(writer) => Ok(Embedded { engine, recent, writer, dir: dir.to_owned() }),

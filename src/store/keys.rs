@@ -1,6 +1,8 @@
 //! Building and reading keys: a class byte, then fields whose byte order is their order.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::cell::Cell;
+
+use bytes::{BufMut, Bytes};
 
 use crate::store::Key;
 
@@ -54,14 +56,21 @@ pub enum Class {
     MessageName = b'X',
 }
 
+thread_local! {
+    /// Where keys are built. A key is copied out at its final size, so that making one, which
+    /// happens a dozen times per message, costs one allocation.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Builds one key, field by field.
 #[derive(Clone, Debug)]
-pub struct KeyBuilder(BytesMut);
+pub struct KeyBuilder(Vec<u8>);
 
 impl KeyBuilder {
     /// Starts a key of this class.
     pub fn new(class: Class) -> Self {
-        let mut bytes = BytesMut::with_capacity(48);
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
         bytes.put_u8(class as u8);
         KeyBuilder(bytes)
     }
@@ -100,7 +109,9 @@ impl KeyBuilder {
 
     /// The finished key.
     pub fn finish(self) -> Key {
-        self.0.freeze()
+        let key = Bytes::copy_from_slice(&self.0);
+        SCRATCH.set(self.0);
+        key
     }
 
     /// The range of every key that begins with what was built so far.

@@ -36,6 +36,15 @@ pub type Row = (Key, Bytes);
 /// Any error of a backend, kept for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What an embedded store may hold in memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreMemory {
+    /// The engine's own cache.
+    pub cache_bytes: usize,
+    /// Recent rows, before they go to the engine; up to three times as much while it is busy.
+    pub recent_bytes: usize,
+}
+
 /// What must hold for a [`Batch`] to be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {

@@ -19,7 +19,7 @@ use crate::store::directory::{
 };
 use crate::store::embedded::Embedded;
 use crate::store::engine::{Changes, Engine};
-use crate::store::{Key, Row, StoreError};
+use crate::store::{Key, Row, StoreError, StoreMemory};
 
 /// The engine's name in settings, logs and the store directory.
 pub const NAME: &str = "redb";
@@ -42,18 +42,18 @@ pub struct Redb {
     snapshot: ArcSwapOption<Snapshot>,
 }
 
-/// Opens the store in `dir`, or makes an empty one. `cache_bytes` bounds redb's page cache.
+/// Opens the store in `dir`, or makes an empty one. `memory.cache_bytes` bounds redb's page cache.
 ///
 /// # Errors
 /// See [`OpenError`]; each kind is something else for the operator to do.
-pub fn open(dir: &Path, cache_bytes: u64) -> Result<Embedded<Redb>, OpenError> {
+pub fn open(dir: &Path, memory: StoreMemory) -> Result<Embedded<Redb>, OpenError> {
     let engine = Redb {
         dir: dir.to_owned(),
-        cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
+        cache_bytes: memory.cache_bytes,
         db: ArcSwapOption::empty(),
         snapshot: ArcSwapOption::empty(),
     };
-    Embedded::open(dir, engine)
+    Embedded::open(dir, engine, memory.recent_bytes)
 }
 
 impl Redb {

@@ -32,7 +32,7 @@ use crate::store::directory::{
 };
 use crate::store::embedded::Embedded;
 use crate::store::engine::{Changes, Engine};
-use crate::store::{Key, Row, StoreError};
+use crate::store::{Key, Row, StoreError, StoreMemory};
 
 /// The engine's name in settings, logs and the store directory.
 pub const NAME: &str = "sled";
@@ -75,18 +75,18 @@ struct Files {
     sound: bool,
 }
 
-/// Opens the store in `dir`, or makes an empty one. `cache_bytes` bounds sled's page cache.
+/// Opens the store in `dir`, or makes an empty one. `memory.cache_bytes` bounds sled's page cache.
 ///
 /// # Errors
 /// See [`OpenError`]; each kind is something else for the operator to do.
-pub fn open(dir: &Path, cache_bytes: u64) -> Result<Embedded<Sled>, OpenError> {
+pub fn open(dir: &Path, memory: StoreMemory) -> Result<Embedded<Sled>, OpenError> {
     let engine = Sled {
         dir: dir.to_owned(),
-        cache_bytes,
+        cache_bytes: memory.cache_bytes as u64,
         db: ArcSwapOption::empty(),
         files: Mutex::default(),
     };
-    Embedded::open(dir, engine)
+    Embedded::open(dir, engine, memory.recent_bytes)
 }
 
 impl Sled {

@@ -38,12 +38,9 @@ const GROUP_BYTES: usize = 4 << 20;
 /// whoever commits in a burst waits a little for company.
 const SYNC_EVERY: Duration = Duration::from_millis(3);
 
-/// Recent rows are brought into the engine when they take about so many bytes of memory.
-const GENERATION_BYTES: usize = 32 << 20;
-
-/// Recent rows may take so many times [`GENERATION_BYTES`] while the engine has not taken the
-/// generation before; then commits wait for it.
-const GENERATIONS_MAX: usize = 3;
+/// The active generation may grow to so many times its size while the engine has not taken the
+/// one before; then commits wait for it.
+const GENERATIONS_MAX: usize = 2;
 
 /// The answers to one submission, in the order of its batches.
 type Answers = Vec<Result<(), StoreError>>;
@@ -68,21 +65,9 @@ impl Writer {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start<E: Engine>(
-        engine: Arc<E>,
-        recent: Arc<Recent>,
-        journal: Journal,
-        checkpoints: Checkpoints,
-    ) -> io::Result<Self> {
+    pub fn start<E: Engine>(parts: Parts<E>) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING_SUBMISSIONS);
-        let thread = WriterThread {
-            engine,
-            recent,
-            journal,
-            checkpoints,
-            group: Group::default(),
-            next_sync: now(),
-        };
+        let thread = WriterThread { parts, group: Group::default(), next_sync: now() };
         std::thread::Builder::new()
             .name("offpush-store".into())
             .spawn(move || thread.run(waiting))?;
@@ -127,11 +112,22 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What a writer works with.
+pub struct Parts<E> {
+    /// Keeps what is not recent.
+    pub engine: Arc<E>,
+    /// Shared with the readers.
+    pub recent: Arc<Recent>,
+    /// Recent rows go to the engine when they take about so many bytes of memory.
+    pub recent_bytes: usize,
+    /// Makes commits durable.
+    pub journal: Journal,
+    /// Brings recent rows into the engine.
+    pub checkpoints: Checkpoints,
+}
+
 struct WriterThread<E> {
-    engine: Arc<E>,
-    recent: Arc<Recent>,
-    journal: Journal,
-    checkpoints: Checkpoints,
+    parts: Parts<E>,
     group: Group,
     next_sync: Instant,
 }
@@ -194,25 +190,25 @@ impl<E: Engine> WriterThread<E> {
     /// Judges the batches of a group in order and makes the accepted ones durable.
     fn commit(&mut self, submissions: Vec<Vec<(Partition, Batch)>>) -> Result<Answers, StoreError> {
         let started = now();
-        self.journal.mend().map_err(io_failure)?;
-        if self.recent.bytes() >= GENERATIONS_MAX * GENERATION_BYTES {
+        self.parts.journal.mend().map_err(io_failure)?;
+        if self.parts.recent.bytes() >= GENERATIONS_MAX * self.parts.recent_bytes {
             // The engine is slower than what comes in: whoever commits waits for it.
-            self.checkpoints.settled()?;
+            self.parts.checkpoints.settled()?;
         }
         let mut answers = Vec::with_capacity(submissions.len());
         for (_, batch) in submissions.into_iter().flatten() {
-            let read = |key: &[u8]| match self.recent.get(key) {
+            let read = |key: &[u8]| match self.parts.recent.get(key) {
                 Some(known) => Ok(known),
-                None => fenced(|| self.engine.get(key)),
+                None => fenced(|| self.parts.engine.get(key)),
             };
             answers.push(self.group.take(batch, read));
         }
         if !self.group.is_empty() {
-            let written = self.journal.append(self.group.seal());
+            let written = self.parts.journal.append(self.group.seal());
             self.group.clear();
             let rows = written.map_err(io_failure)?;
             let bytes = rows.bytes();
-            let bytes = self.recent.insert(rows, bytes);
+            let bytes = self.parts.recent.insert(rows, bytes);
             events::store_committed(started.elapsed());
             self.checkpoint(bytes);
         }
@@ -221,36 +217,36 @@ impl<E: Engine> WriterThread<E> {
 
     /// Freezes the recent rows when they are many and the engine has taken the generation before.
     fn checkpoint(&mut self, bytes: usize) {
-        if bytes < GENERATION_BYTES || self.recent.is_frozen() {
+        if bytes < self.parts.recent_bytes || self.parts.recent.is_frozen() {
             return;
         }
-        let last = self.journal.number();
-        if let Err(error) = self.journal.rotate() {
+        let last = self.parts.journal.number();
+        if let Err(error) = self.parts.journal.rotate() {
             tracing::error!(%error, "no new journal file can be made; the old one goes on");
             return;
         }
-        if let Some(frozen) = self.recent.freeze() {
-            self.checkpoints.begin(frozen, last);
+        if let Some(frozen) = self.parts.recent.freeze() {
+            self.parts.checkpoints.begin(frozen, last);
         }
     }
 
     /// Brings everything into the engine and closes it.
     fn shut(mut self) {
-        let mut settled = self.checkpoints.settled();
-        if let (Ok(()), Some(frozen)) = (&settled, self.recent.freeze()) {
-            self.checkpoints.begin(frozen, self.journal.number());
-            settled = self.checkpoints.settled();
+        let mut settled = self.parts.checkpoints.settled();
+        if let (Ok(()), Some(frozen)) = (&settled, self.parts.recent.freeze()) {
+            self.parts.checkpoints.begin(frozen, self.parts.journal.number());
+            settled = self.parts.checkpoints.settled();
         }
-        self.checkpoints.stop();
+        self.parts.checkpoints.stop();
         match settled {
             Ok(()) => {
-                if let Err(error) = self.journal.discard() {
+                if let Err(error) = self.parts.journal.discard() {
                     tracing::warn!(%error, "a journal file is left behind and will be read again");
                 }
             }
             Err(error) => tracing::warn!(%error, "the last rows stay in the journal"),
         }
-        self.engine.shut();
+        self.parts.engine.shut();
     }
 }
 
@@ -295,6 +291,8 @@ mod tests {
     use crate::store::directory::{OpenError, unavailable};
     use crate::store::engine::Changes;
     use crate::store::{Key, Row, journal};
+
+    const RECENT_BYTES: usize = 1 << 20;
 
     /// What the scripted engine does with the next generation it is given.
     #[derive(Clone, Copy, Debug)]
@@ -363,7 +361,10 @@ mod tests {
         journal.fails = fails;
         let checkpoints =
             Checkpoints::start(engine.clone(), recent.clone(), dir.path()).expect("a thread");
-        let writer = Writer::start(engine.clone(), recent, journal, checkpoints);
+        let engine_ = engine.clone();
+        let recent_bytes = RECENT_BYTES;
+        let writer =
+            Writer::start(Parts { engine: engine_, recent, recent_bytes, journal, checkpoints });
         Fixture { dir, engine, writer: writer.expect("a thread") }
     }
 
@@ -401,7 +402,7 @@ mod tests {
     async fn a_generation_the_engine_refuses_is_tried_again() {
         for next in [Next::Fail, Next::Fill, Next::Panic] {
             let Fixture { dir: _dir, engine, writer } = started(&[next], None);
-            let large = Bytes::from(vec![0; GENERATION_BYTES]);
+            let large = Bytes::from(vec![0; RECENT_BYTES]);
             assert!(writer.commit_all(vec![put_bytes("a", large)]).await[0].is_ok());
             while engine.opened.load(Ordering::SeqCst) == 0 {
                 assert!(writer.commit_all(vec![put("b")]).await[0].is_ok(), "{next:?}");

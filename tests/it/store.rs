@@ -15,11 +15,12 @@ use offpush::store::directory::OpenError;
 use offpush::store::faulty::FaultyStore;
 use offpush::store::keys::after_prefix;
 use offpush::store::memory::MemoryStore;
-use offpush::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
+use offpush::store::{Batch, Expect, Key, Row, Scope, Store, StoreError, StoreMemory};
 use offpush::store::{redb, sled};
 use tempfile::TempDir;
 
-const CACHE_BYTES: u64 = 8 << 20;
+/// So little that most commits are followed by a checkpoint.
+const MEMORY: StoreMemory = StoreMemory { cache_bytes: 8 << 20, recent_bytes: 256 };
 
 /// The engines that keep rows on disk.
 const ON_DISK: [Backend; 2] = [Backend::Sled, Backend::Redb];
@@ -75,8 +76,8 @@ fn open(backend: Backend, dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match backend {
         Backend::Memory => Arc::new(MemoryStore::new()),
         Backend::FaultyMemory => Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()))),
-        Backend::Sled => Arc::new(sled::open(dir, CACHE_BYTES)?),
-        Backend::Redb => Arc::new(redb::open(dir, CACHE_BYTES)?),
+        Backend::Sled => Arc::new(sled::open(dir, MEMORY)?),
+        Backend::Redb => Arc::new(redb::open(dir, MEMORY)?),
     })
 }
 
