@@ -283,7 +283,7 @@ async fn follow_credentials(dispatch: Arc<Dispatch>) {
                 lane.renew_connections();
                 dispatch.rooms.transport.retire(info.cert_id.0, lane.generation());
                 if info.broken.is_none() {
-                    lane.forgive();
+                    lane.forgive(dispatch.rooms.clock.instant());
                     dispatch.hurry(info.cert_id);
                 }
             }

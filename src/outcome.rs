@@ -105,6 +105,8 @@ enum Fate {
 pub struct Effect {
     /// The vendor was asked: a rule's refusal says nothing about the vendor.
     pub asked: bool,
+    /// How long the slowest request took.
+    pub took: Duration,
     /// Deliveries the vendor took.
     pub accepted: usize,
     /// Tokens it called dead in a way that a wrong credential also would.
@@ -401,8 +403,9 @@ fn fate(
 
 impl Effect {
     fn note(&mut self, said: &Said, renewed: bool, settings: &OutcomeSettings) {
-        let Said::Answered { answer, .. } = said else { return };
+        let Said::Answered { answer, latency, .. } = said else { return };
         self.asked = true;
+        self.took = self.took.max(*latency);
         match answer.verdict {
             Verdict::Accepted => self.accepted += 1,
             Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,

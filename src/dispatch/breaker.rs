@@ -27,6 +27,8 @@ pub struct Breaker {
     failures: u32,
     openings: u32,
     open_until: Option<Instant>,
+    /// When it closed last: what began before tells of the time before.
+    closed_at: Option<Instant>,
     probing: bool,
 }
 
@@ -40,6 +42,7 @@ impl Breaker {
             failures: 0,
             openings: 0,
             open_until: None,
+            closed_at: None,
             probing: false,
         }
     }
@@ -70,8 +73,11 @@ impl Breaker {
     }
 
     /// The vendor answered. Answers whether this closed it.
-    pub fn succeeded(&mut self) -> bool {
+    pub fn succeeded(&mut self, now: Instant) -> bool {
         let was_open = self.open_until.is_some();
+        if was_open {
+            self.closed_at = Some(now);
+        }
         self.failures = 0;
         self.openings = 0;
         self.open_until = None;
@@ -79,8 +85,12 @@ impl Breaker {
         was_open
     }
 
-    /// The vendor did not answer. Answers whether this opened it anew.
-    pub fn failed(&mut self, now: Instant) -> bool {
+    /// The vendor did not answer a request that began at `began`. Answers whether this opened it
+    /// anew.
+    pub fn failed(&mut self, began: Instant, now: Instant) -> bool {
+        if self.closed_at.is_some_and(|closed| began < closed) {
+            return false;
+        }
         self.failures = self.failures.saturating_add(1);
         // Answers of parcels sent before it opened change nothing.
         let waiting = self.open_until.is_some_and(|until| until > now);
@@ -95,8 +105,8 @@ impl Breaker {
     }
 
     /// Forgets everything: the certificate or the vendor changed.
-    pub fn reset(&mut self) {
-        self.succeeded();
+    pub fn reset(&mut self, now: Instant) {
+        self.succeeded(now);
     }
 }
 
@@ -110,27 +120,31 @@ mod tests {
     async fn it_opens_after_a_run_probes_once_and_closes_on_an_answer() {
         let mut breaker = Breaker::new(3, BASE, Duration::from_secs(60));
         let now = Instant::now();
-        assert!(!breaker.failed(now) && !breaker.failed(now));
+        assert!(!breaker.failed(now, now) && !breaker.failed(now, now));
         assert_eq!(breaker.passage(now), Passage::Open);
-        assert!(breaker.failed(now));
+        assert!(breaker.failed(now, now));
         assert_eq!(breaker.passage(now), Passage::Closed(BASE));
         let later = now + BASE;
         assert_eq!(breaker.passage(later), Passage::Probe);
         breaker.probe();
         assert_eq!(breaker.passage(later), Passage::Closed(BASE));
-        assert!(!breaker.failed(later), "still the same opening");
+        assert!(!breaker.failed(now, later), "still the same opening");
         assert_eq!(breaker.passage(later), Passage::Closed(2 * BASE));
-        assert!(breaker.succeeded());
+        assert!(breaker.succeeded(later));
         assert_eq!(breaker.passage(later), Passage::Open);
+        for _ in 0..3 {
+            assert!(!breaker.failed(now, later + BASE), "it began before the vendor was back");
+        }
+        assert_eq!(breaker.passage(later + BASE), Passage::Open);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_between_failures_keeps_it_closed() {
         let mut breaker = Breaker::new(2, BASE, BASE);
         let now = Instant::now();
-        breaker.failed(now);
-        breaker.succeeded();
-        assert!(!breaker.failed(now));
+        breaker.failed(now, now);
+        breaker.succeeded(now);
+        assert!(!breaker.failed(now, now));
         assert_eq!(breaker.passage(now), Passage::Open);
     }
 }

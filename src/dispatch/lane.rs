@@ -342,9 +342,9 @@ impl Lane {
     }
 
     /// The certificate or the vendor changed: old failures count no more.
-    pub fn forgive(&self) {
+    pub fn forgive(&self, now: Instant) {
         let mut pace = self.pace();
-        pace.breaker.reset();
+        pace.breaker.reset(now);
         pace.slow_until = None;
         pace.suspects = 0;
         pace.failed_handshakes = 0;
@@ -384,11 +384,12 @@ impl Lane {
         }
         if effect.unavailable && effect.accepted == 0 {
             pace.trouble.clone_from(&effect.trouble);
-            return pace.breaker.failed(now).then_some(Turn::Opened);
+            let began = now.checked_sub(effect.took).unwrap_or(now);
+            return pace.breaker.failed(began, now).then_some(Turn::Opened);
         }
         pace.failed_handshakes = 0;
         pace.trouble = None;
-        pace.breaker.succeeded().then_some(Turn::Closed)
+        pace.breaker.succeeded(now).then_some(Turn::Closed)
     }
 
     /// A parcel ended without anything to learn from: if it was the probe, another may go.

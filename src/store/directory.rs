@@ -27,6 +27,10 @@ pub const FORMAT: u32 = 2;
 /// The file that names the engine of a store directory.
 pub const ENGINE_FILE: &str = "offpush.engine";
 
+/// Engine files up to this size are read whole when a store is opened, to find spoiled bytes. Of
+/// larger ones, which would delay the start by seconds, only what is used is looked at.
+pub(crate) const CHECKED_BYTES_MAX: u64 = 512 << 20;
+
 /// How long closing waits for readers that are still inside the engine.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 

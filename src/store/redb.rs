@@ -15,7 +15,8 @@ use bytes::Bytes;
 use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
 use crate::store::directory::{
-    OpenError, closed, fenced_open, io_failure, sync_directory, take_down, unavailable,
+    CHECKED_BYTES_MAX, OpenError, closed, fenced_open, io_failure, sync_directory, take_down,
+    unavailable,
 };
 use crate::store::embedded::Embedded;
 use crate::store::engine::{Changes, Engine};
@@ -80,13 +81,14 @@ impl Engine for Redb {
 
     fn open(&self) -> Result<(), OpenError> {
         let dir = &self.dir;
+        let path = dir.join(FILE);
+        let is_checked = std::fs::metadata(&path).is_ok_and(|file| file.len() <= CHECKED_BYTES_MAX);
         let db = fenced_open(dir, || {
             Database::builder()
                 .set_cache_size(self.cache_bytes)
-                // Without it redb trusts a file that was closed cleanly and would hand out
-                // spoiled values. It reads the whole file, as opening after a crash does anyway.
-                .set_check_integrity_on_open(true)
-                .create(dir.join(FILE))
+                // Without it redb trusts a file and would hand out spoiled values.
+                .set_check_integrity_on_open(is_checked)
+                .create(path)
                 .map_err(|error| open_failure(dir, error.into()))
         })?;
         sync_directory(dir).map_err(|error| OpenError::io(dir, error))?;
@@ -123,6 +125,8 @@ impl Engine for Redb {
         let db = self.db.load_full().ok_or_else(closed)?;
         let mut transaction = db.begin_write().map_err(write_failure)?;
         transaction.set_durability(Durability::Immediate).map_err(write_failure)?;
+        // Opening after a crash then need not read the whole file.
+        transaction.set_quick_repair(true);
         {
             let mut rows = transaction.open_table(ROWS).map_err(write_failure)?;
             for (key, value) in changes.iter() {

@@ -28,7 +28,8 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use crate::store::directory::{
-    OpenError, closed, fenced_open, io_failure, sync_directory, take_down, unavailable, wait_until,
+    CHECKED_BYTES_MAX, OpenError, closed, fenced_open, io_failure, sync_directory, take_down,
+    unavailable, wait_until,
 };
 use crate::store::embedded::Embedded;
 use crate::store::engine::{Changes, Engine};
@@ -218,8 +219,11 @@ fn is_locked(dir: &Path) -> bool {
         .is_ok_and(|log| matches!(log.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Writes down what the log is now that it is closed.
+/// Writes down what the log is now that it is closed, unless it is too large to be read again.
 fn seal(dir: &Path) -> io::Result<()> {
+    if fs::metadata(dir.join(LOG_FILE))?.len() > CHECKED_BYTES_MAX {
+        return Ok(());
+    }
     let mut file = File::create(dir.join(SEAL_FILE))?;
     file.write_all(log_digest(dir)?.as_bytes())?;
     file.sync_all()?;
