@@ -83,8 +83,6 @@ pub enum Collapse {
     /// None: each message has its own.
     #[default]
     Never,
-    /// The last one of the conversation.
-    Conversation,
     /// That of this message, for instance because it was withdrawn.
     Message(MessageId),
 }
@@ -130,9 +128,8 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
     let conversation = conversation(message);
     let replaces = match request.collapse {
         Collapse::Message(replaced) => Some(replaced.to_string()),
-        Collapse::Never | Collapse::Conversation => None,
+        Collapse::Never => None,
     };
-    let notify_id = notify_id(request, &conversation);
     let Shown { kind, title, body, subtitle, ext, image, conversation, info } =
         shown(request, &own, kind(&own, request.voip_allowed), conversation);
     let mut notification = Notification {
@@ -145,8 +142,7 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
         sound: sound(request, &own).map(str::to_owned),
         message_id: request.message_id.to_string(),
         conversation,
-        notify_id,
-        collapses: request.collapse == Collapse::Conversation,
+        notify_id: notify_id(request),
         replaces,
         expires_at: expires_at(message, request.message_id),
         priority: message.priority,
@@ -193,12 +189,12 @@ fn sound<'a>(request: &RenderRequest<'a>, own: &Own<'a>) -> Option<&'a str> {
 }
 
 /// Positive 31 bits: every vendor's notify id is a signed 32-bit integer.
-fn notify_id(request: &RenderRequest<'_>, conversation: &str) -> u32 {
-    let digest = match request.collapse {
-        Collapse::Never => digest128(&[b"notify", &request.message_id.to_bytes()]),
-        Collapse::Message(replaced) => digest128(&[b"notify", &replaced.to_bytes()]),
-        Collapse::Conversation => digest128(&[b"notify conversation", conversation.as_bytes()]),
+fn notify_id(request: &RenderRequest<'_>) -> u32 {
+    let shown_as = match request.collapse {
+        Collapse::Never => request.message_id,
+        Collapse::Message(replaced) => replaced,
     };
+    let digest = digest128(&[b"notify", &shown_as.to_bytes()]);
     ((digest as u32) & 0x7FFF_FFFF).max(1)
 }
 
@@ -236,7 +232,7 @@ mod tests {
         assert_eq!(push.message_id, stub::MESSAGE_ID.to_string());
         assert_eq!(push.expires_at, UnixMs(stub::MESSAGE_ID.accepted_at().0 + 60_000));
         assert_eq!(push.priority, Priority::High);
-        assert!(!push.collapses);
+        assert_eq!(push.replaces, None);
         let rest = format!(r#""GroupId":"team",{HI}"#);
         assert_eq!(
             rendered(&rest, &Stub::android(), |_| {}).notification.conversation,
@@ -318,18 +314,19 @@ mod tests {
             let change = |request: &mut RenderRequest<'_>| request.collapse = collapse;
             let push = rendered(rest, &Stub::android(), change).notification;
             assert!(push.notify_id > 0 && push.notify_id <= i32::MAX as u32);
-            assert_eq!(push.collapses, collapse == Collapse::Conversation);
-            let same = matches!(collapse, Collapse::Never | Collapse::Message(_));
-            assert_eq!(push.shown_as() == stub::MESSAGE_ID.to_string(), same || push.collapses);
+            let shown_as = match collapse {
+                Collapse::Never => stub::MESSAGE_ID,
+                Collapse::Message(replaced) => replaced,
+            };
+            assert_eq!(push.shown_as(), shown_as.to_string());
             push.notify_id
         };
         let bye = HI.replace("hi", "bye");
         let of_message = id(HI, Collapse::Never);
+        assert_eq!(of_message, id(&bye, Collapse::Never));
         assert_eq!(of_message, id(&bye, Collapse::Message(stub::MESSAGE_ID)));
-        let of_conversation = id(HI, Collapse::Conversation);
-        assert_eq!(of_conversation, id(&bye, Collapse::Conversation));
-        assert_ne!(of_conversation, of_message);
-        assert_ne!(of_conversation, id(&format!(r#""GroupId":"g",{HI}"#), Collapse::Conversation));
+        let another = MessageId(stub::MESSAGE_ID.0 + 1);
+        assert_ne!(of_message, id(HI, Collapse::Message(another)));
     }
 
     #[test]

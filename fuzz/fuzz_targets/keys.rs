@@ -1,16 +1,20 @@
-//! Keys and rows of the store, as a damaged disk would give them.
+//! Keys and rows of the store, as a damaged disk would give them. The first byte says how many
+//! bytes of the rest are the key.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use offpush::store::keys::{Class, KeyBuilder, KeyReader, after_prefix, just_after};
-use offpush::{dedupe, queue, trace};
+use offpush::{dedupe, digest, queue, trace};
 
-fuzz_target!(|input: (Vec<u8>, Vec<u8>)| {
-    let (key, row) = (bytes::Bytes::from(input.0), bytes::Bytes::from(input.1));
+fuzz_target!(|input: (u8, &[u8])| {
+    let (length, rest) = input;
+    let (key, row) = rest.split_at(rest.len().min(usize::from(length)));
+    let (key, row) = (bytes::Bytes::copy_from_slice(key), bytes::Bytes::copy_from_slice(row));
     let _ = (queue::due_of(&key), queue::id_of(&key), queue::certificate_of(&key));
     let _ = (dedupe::window_of(&key), trace::behind(&key));
     let _ = queue::read(key.clone(), row.clone());
-    let _ = trace::read(vec![(key.clone(), row)]);
+    let _ = trace::read(vec![(key.clone(), row.clone())]);
+    let _ = digest::read((key.clone(), row));
     if let Some(mut reader) = KeyReader::new(Class::User, &key) {
         let _ = (reader.u64(), reader.text(), reader.u128(), reader.u16(), reader.u32());
     }

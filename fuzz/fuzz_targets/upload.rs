@@ -1,4 +1,5 @@
-//! Uploaded credentials: p12, p8 and service-account files, and the JSON of the API.
+//! Uploaded credentials: p12, p8 and service-account files, and the JSON of the API. The first byte
+//! says which vendor, the rest is the file.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -9,6 +10,11 @@ use offpush::model::time::UnixMs;
 use offpush::vendor;
 use offpush::vendor::profile::Endpoints;
 use offpush::vendor::upload::Upload;
+
+/// The password is the one of `tests/fixtures`, which the seeds are made of.
+fn value_of(name: &str) -> &'static str {
+    if name == "password" { "fixture" } else { "ABCDE12345" }
+}
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (which, file) = input;
@@ -25,7 +31,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     }
     let names = ["password", "key_id", "team_id", "bundle_id"];
     let fields: BTreeMap<_, _> =
-        names.map(|name| (name.to_owned(), "ABCDE12345".to_owned())).into();
+        names.map(|name| (name.to_owned(), value_of(name).to_owned())).into();
     for name in ["a.p8", "a.p12", "a.json"] {
         if let Ok(credential) = vendor.credential_from_file(name, file, &fields) {
             read(&credential);

@@ -1,5 +1,5 @@
 //! Tencent's webhooks: the query and the body of a callback, read as the front door reads them,
-//! and the message made of it.
+//! and the message made of it. The first line is the query, the rest the body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,9 +11,10 @@ use offpush::model::message::Message;
 const COPIED: [&str; 6] =
     ["MsgKey", "MsgBody", "CloudCustomData", "GroupAtInfo", "OfflinePushInfo", "FromNick"];
 
-fuzz_target!(|input: (&str, &[u8])| {
-    let (query, body) = input;
-    let _ = WebhookQuery::read(query);
+fuzz_target!(|input: &[u8]| {
+    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+    let (query, body) = (&input[..end], input.get(end + 1..).unwrap_or_default());
+    let _ = WebhookQuery::read(&String::from_utf8_lossy(query));
     let Ok(given) = Fields::parse(body) else { return };
     for list in ["KickedDevice", "MemberList", "NewMemberList", "ExitMemberList", "To_Account"] {
         for key in ["Member_Account", "Platform"] {

@@ -109,7 +109,6 @@ impl Dispatch {
             message_id: message_id.to_string(),
             conversation: "c2c:offpush".to_owned(),
             notify_id: (message_id.0 as u32) & 0x7FFF_FFFF | 1,
-            collapses: false,
             replaces: None,
             expires_at: now.after(std::time::Duration::from_secs(3_600)),
             priority: Priority::High,

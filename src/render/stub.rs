@@ -226,7 +226,6 @@ pub(crate) fn notification(title: &str, body: &str) -> Notification {
         message_id: String::new(),
         conversation: String::new(),
         notify_id: 1,
-        collapses: false,
         replaces: None,
         expires_at: UnixMs(0),
         priority: Priority::Normal,

@@ -49,8 +49,6 @@ const PROVIDER_TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 const TOKEN_RAW_BYTES: std::ops::RangeInclusive<usize> = 8..=200;
 /// Bytes of the tokens that the SDK hands out raw, which some clients send as base64.
 const TOKEN_BASE64_BYTES: usize = 32;
-/// Longest `apns-collapse-id`, in bytes.
-const COLLAPSE_ID_BYTES_MAX: usize = 64;
 /// A token of the right shape that no device has.
 const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -298,20 +296,15 @@ fn expiration(expires_at: UnixMs, now: UnixMs) -> HeaderValue {
     unrepeated(HeaderValue::from(expires_at.min(now.after(PROFILE.ttl_max)).secs()))
 }
 
-/// What a later push must repeat to replace this one on the device: the notify id where it shall,
-/// else the message, so that only a repeat of the same push replaces it. Pushes that show nothing
-/// have none.
+/// What a later push must repeat to replace this one on the device: the message, so that only a
+/// repeat of the same push or a recall replaces it. Pushes that show nothing have none.
 fn collapse_id(notification: &Notification) -> Option<HeaderValue> {
     if notification.kind != Kind::Alert {
         return None;
     }
-    let id = match notification.collapses {
-        true => format!("{}:{}", notification.notify_id, notification.conversation),
-        false => notification.shown_as().to_owned(),
-    };
-    let fits = id.len() <= COLLAPSE_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
-    let id = if fits { id } else { sha256_hex(id.as_bytes()) };
-    (!id.is_empty()).then(|| HeaderValue::try_from(id).ok().map(unrepeated)).flatten()
+    // The text of a message id is far shorter than the 64 bytes that APNs allows.
+    let id = Some(notification.shown_as()).filter(|id| !id.is_empty())?;
+    HeaderValue::from_str(id).ok().map(unrepeated)
 }
 
 fn apns_id(push_id: Uuid) -> HeaderValue {

@@ -5,8 +5,8 @@
 //!
 //! # Why repeats are safe
 //! The API drops no repeats, so a repeat is made harmless on the device: every notification
-//! carries a `notify_id`, its conversation's when it collapses and else its message's own. The same
-//! number replaces what is shown, so a repeat of one message never stands there twice.
+//! carries its message's `notify_id`. The same number replaces what is shown, so a repeat of one
+//! message never stands there twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -159,14 +159,11 @@ pub struct Notification {
     pub message_id: String,
     /// `c2c:<sender>` or `group:<id>`: groups notifications of one conversation on the device.
     pub conversation: String,
-    /// The number under which a device shows this push, 1 to 2^31 - 1: of the conversation when it
-    /// collapses, else of the message it is [shown as](Notification::shown_as), so that a repeat
-    /// has the same. A push with the same number replaces the one shown. `render` decides it.
+    /// The number under which a device shows this push, 1 to 2^31 - 1: that of the message
+    /// it is [shown as](Notification::shown_as), so that a repeat has the same. A push with the
+    /// same number replaces the one shown. `render` decides it.
     pub notify_id: u32,
-    /// Whether a later push with the same `notify_id` shall replace this one on the device.
-    pub collapses: bool,
-    /// The message whose notification this push takes the place of, in a push that does not
-    /// collapse.
+    /// The message whose notification this push takes the place of.
     pub replaces: Option<String>,
     /// When the push stops being worth anything.
     pub expires_at: UnixMs,
@@ -177,7 +174,7 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// The message under whose name a device shows this push, when it does not collapse.
+    /// The message under whose name a device shows this push.
     pub fn shown_as(&self) -> &str {
         self.replaces.as_deref().unwrap_or(&self.message_id)
     }

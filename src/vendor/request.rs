@@ -210,7 +210,6 @@ mod tests {
             message_id: "m-1".into(),
             conversation: "c2c:mina".into(),
             notify_id: 42,
-            collapses: false,
             replaces: None,
             expires_at: UnixMs(10_000),
             priority: Priority::Normal,

@@ -82,7 +82,6 @@ pub fn notification() -> Notification {
         message_id: "01K9PUSHRELAYMESSAGE000001".into(),
         conversation: "c2c:mina".into(),
         notify_id: 4711,
-        collapses: false,
         replaces: None,
         expires_at: UnixMs(NOW.0 + 3_600_000),
         priority: Priority::Normal,

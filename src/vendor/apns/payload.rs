@@ -223,7 +223,6 @@ mod tests {
             message_id: "01".into(),
             conversation: "c2c:mina".into(),
             notify_id: 7,
-            collapses: false,
             replaces: None,
             expires_at: UnixMs(0),
             priority: Priority::Normal,

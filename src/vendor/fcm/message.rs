@@ -102,8 +102,6 @@ struct Android<'a> {
     priority: &'static str,
     ttl: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    collapse_key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     notification: Option<AndroidNotification<'a>>,
 }
 
@@ -172,7 +170,6 @@ impl<'a> Message<'a> {
             android: Android {
                 priority: priority(notification),
                 ttl: format!("{ttl_s}s"),
-                collapse_key: notification.collapses.then(|| notification.notify_id.to_string()),
                 notification: by_system
                     .then(|| AndroidNotification::new(notification, options, count)),
             },
@@ -188,9 +185,8 @@ impl<'a> AndroidNotification<'a> {
             channel_id: channel(notification, options),
             sound,
             default_sound: sound.is_none().then_some(true),
-            // The same tag takes the place of the first: of every push with this notify id, or
-            // only of a repeat of this message.
-            tag: match notification.collapses || notification.shown_as().is_empty() {
+            // The same tag takes the place of the first, so a repeat does.
+            tag: match notification.shown_as().is_empty() {
                 true => notification.notify_id.to_string(),
                 false => notification.shown_as().to_owned(),
             },

@@ -102,11 +102,6 @@ fn shown(
         "visibility": "PRIVATE",
         "default_sound": filled(&notification.sound).is_none(),
     });
-    if notification.collapses {
-        // Equal tags replace each other on the device, exactly as equal notify ids do: only for
-        // pushes that shall.
-        shown["tag"] = request::conversation(notification, options).into();
-    }
     if big {
         shown["style"] = 1.into();
         shown["big_title"] = title.into();

@@ -129,7 +129,6 @@ pub fn notification(given: &Value, info: &Value) -> Notification {
         message_id: MESSAGE_ID.into(),
         conversation: "c2c:mina".into(),
         notify_id: 4_242,
-        collapses: given.get("collapses").is_some_and(|value| value == true),
         replaces: None,
         expires_at: NOW.after(Duration::from_secs(lives_s)),
         priority: Priority::Normal,

@@ -45,7 +45,7 @@ struct Input {
     info: OfflinePushInfo,
     options: Options,
     rendered: Rendered,
-    collapses: bool,
+    replaces: Option<String>,
     badge_set: Option<u32>,
     badge_add: Option<u32>,
 }
@@ -164,7 +164,7 @@ fn encode(vendor: &dyn Vendor, input: &Input) -> Value {
     notification.ext = ext.clone();
     notification.image = image.clone();
     notification.sound = sound.clone();
-    notification.collapses = input.collapses;
+    notification.replaces = input.replaces.clone();
     notification.info = Arc::new(input.info.clone());
     let badge = input.badge_set.map(Badge::Set).or(input.badge_add.map(Badge::Add));
     let access = access();

@@ -51,7 +51,7 @@ fn theirs_options(push_type: PushType, priority: a2::Priority) -> NotificationOp
         apns_expiration: Some(NOW.secs() + 3_600),
         apns_priority: Some(priority),
         apns_topic: Some("com.example.chat"),
-        apns_collapse_id: Some(CollapseId::new("4711:c2c:mina").expect("short")),
+        apns_collapse_id: Some(CollapseId::new("01K9PUSHRELAYMESSAGE000001").expect("short")),
     }
 }
 
@@ -70,7 +70,6 @@ fn an_alert_is_the_one_a2_builds() {
     notification.subtitle = Some("Group of 3".into());
     notification.sound = Some("ding.caf".into());
     notification.ext = Some(r#"{"room":"r-17"}"#.into());
-    notification.collapses = true;
     let mut info = OfflinePushInfo::default();
     info.apns_info.mutable_content = Some(1);
     notification.info = Arc::new(info);

@@ -191,39 +191,6 @@ fn a_client_certificate_needs_no_authorization_header() {
 }
 
 #[test]
-fn what_replaces_what_is_decided_by_collapsing() {
-    let certificate = certificate(vendor("apns"), Environment::Production);
-    let id = |change: &dyn Fn(&mut offpush::vendor::Notification)| {
-        let mut notification = notification();
-        change(&mut notification);
-        let call = Call {
-            certificate: &certificate,
-            access: None,
-            notification: &notification,
-            targets: &targets(1, |_| None),
-            now: NOW,
-        };
-        let request = vendor("apns").encode(&call).remove(0).request;
-        request.headers["apns-collapse-id"].to_str().expect("text").to_owned()
-    };
-    assert_eq!(id(&|n| n.collapses = true), "4711:c2c:mina");
-    assert_eq!(id(&|n| n.collapses = false), notification().message_id);
-    for name in ["x".repeat(128), "民雅".to_owned()] {
-        let named = |notify_id: u32| {
-            let name = name.clone();
-            id(&move |n| {
-                n.collapses = true;
-                n.notify_id = notify_id;
-                n.conversation = format!("group:{name}");
-            })
-        };
-        assert_eq!(named(1).len(), 64);
-        assert_eq!(named(1), named(1));
-        assert_ne!(named(1), named(2));
-    }
-}
-
-#[test]
 fn an_expiry_is_never_later_than_the_vendor_keeps() {
     let mut notification = notification();
     notification.expires_at = UnixMs(NOW.0 * 2);
