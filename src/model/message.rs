@@ -600,12 +600,18 @@ fn push_info(raw: Option<&RawValue>) -> Result<OfflinePushInfo, Invalid> {
             ));
         }
     }
-    if let Some(level) = filled(&push.apns_info.interruption_level)
-        && !["passive", "active", "time-sensitive", "critical"].contains(&level)
-    {
-        let field = "OfflinePushInfo.ApnsInfo.InterruptionLevel";
-        let message = format!("{field} must be passive, active, time-sensitive or critical");
-        return Err(Invalid::new("90043", field, message));
+    let level = filled(&push.apns_info.interruption_level);
+    let event = push.apns_info.live_activity.as_ref().map(|activity| activity.event.as_str());
+    let words: [(&str, Option<&str>, &[&str]); 2] = [
+        ("InterruptionLevel", level, &["passive", "active", "time-sensitive", "critical"]),
+        ("LiveActivity.Event", event, &["update", "end"]),
+    ];
+    for (name, given, known) in words {
+        if given.is_some_and(|given| !known.contains(&given)) {
+            let field = format!("OfflinePushInfo.ApnsInfo.{name}");
+            let message = format!("{field} must be one of {}", known.join(", "));
+            return Err(Invalid::new("90043", &field, message));
+        }
     }
     Ok(push)
 }
@@ -709,6 +715,14 @@ mod tests {
         );
         let badge = r#","OfflinePushInfo":{"Title":"t","BadgeAddNum":100}"#;
         check_error(&with(r#""b""#, "1", badge), "90043", Some("OfflinePushInfo.BadgeAddNum"));
+        // Apple would refuse it; found by fuzzing against the simulators.
+        let activity = r#","OfflinePushInfo":{"ApnsInfo":{"LiveActivity":
+            {"LaId":"la","Event":"usdate","ContentState":{}}}}"#;
+        let field = "OfflinePushInfo.ApnsInfo.LiveActivity.Event";
+        check_error(&with(r#""b""#, "1", activity), "90043", Some(field));
+        let level = r#","OfflinePushInfo":{"ApnsInfo":{"InterruptionLevel":"loud"}}"#;
+        let field = "OfflinePushInfo.ApnsInfo.InterruptionLevel";
+        check_error(&with(r#""b""#, "1", level), "90043", Some(field));
         let large = format!(
             r#","MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{}"}}}}]"#,
             "x".repeat(BODY_BYTES_MAX)

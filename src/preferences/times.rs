@@ -90,7 +90,8 @@ pub(crate) fn read_start_at<'de, D: Deserializer<'de>>(
     if deserializer.is_human_readable() {
         deserializer.deserialize_any(StartAtVisitor)
     } else {
-        u64::deserialize(deserializer).map(UnixMs::from_secs)
+        u64::deserialize(deserializer)
+            .and_then(|seconds| de::Visitor::visit_u64(StartAtVisitor, seconds))
     }
 }
 

@@ -334,6 +334,15 @@ mod tests {
         assert_eq!(postcard::from_bytes::<Vec<Window>>(&bytes).expect("its own"), windows);
     }
 
+    /// A damaged row; found by fuzzing, since what was read was not what would be written.
+    #[test]
+    fn a_stored_time_that_no_calendar_has_is_refused() {
+        for (start_s, is_known) in [(1_760_000_000, true), (u64::MAX / 7, false)] {
+            let row = postcard::to_allocvec(&(1u32, start_s, 60u32)).expect("to bytes");
+            assert_eq!(postcard::from_bytes::<Window>(&row).is_ok(), is_known, "{start_s}");
+        }
+    }
+
     #[test]
     fn each_mistake_names_its_field() {
         let daily = |start: &str, duration: &str, zone: &str| {
