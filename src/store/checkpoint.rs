@@ -22,8 +22,8 @@ use crate::telemetry::events;
 /// The time between two attempts to bring a generation into an engine that refuses it.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Nobody waits for a checkpoint, and everybody waits for a commit: where cores are few, this thread
-/// gives way to the others. A nice value; 5 is about a third of their share.
+/// Nobody waits for a checkpoint, and everybody waits for a commit: where cores are few, this
+/// thread gives way to the others. A nice value; 5 is about a third of their share.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 5;
 
