@@ -60,9 +60,9 @@ impl Default for Http {
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
     /// sled 0.34, fenced.
-    #[default]
     Sled,
     /// redb 4.
+    #[default]
     Redb,
     /// Nothing survives a restart: tests and demonstrations.
     Memory,

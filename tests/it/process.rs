@@ -102,7 +102,7 @@ fn the_demonstration_goes_as_told_and_leaves_with_zero() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON report");
     assert_eq!(report["ok"], true, "{report:#}");
-    assert_eq!(report["version"]["store"], "sled");
+    assert_eq!(report["version"]["store"], "redb");
     let scene = |name: &str| {
         let scenes = report["scenes"].as_array().expect("scenes");
         scenes.iter().find(|scene| scene["name"] == name).cloned().expect("a scene")
