@@ -291,7 +291,7 @@ fn check_is_content_with_good_settings_and_changes_nothing() {
     fs::write(&file, "").expect("written");
     let output = check(directory.path(), &file, &["--dev"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("ok   store: sled in data"));
+    assert!(text(&output.stdout).contains("ok   store: redb in data"));
     assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
 }
 
