@@ -289,6 +289,12 @@ pub fn outdated(at: UnixMs) -> Range<Key> {
     between(UnixMs(0), at)
 }
 
+/// When the message of a row was accepted.
+pub fn accepted_at(row: &Key) -> Option<UnixMs> {
+    let id = KeyReader::new(Class::Trace, row)?.u128()?;
+    Some(MessageId(id).accepted_at())
+}
+
 /// The key behind every row of the message that `row` belongs to: where to go on after it.
 pub fn behind(row: &Key) -> Option<Key> {
     let prefix = row.get(..17)?;

@@ -17,6 +17,7 @@ use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
 use crate::statistics::{self, DAYS_KEPT, Day};
+use crate::store::keys::just_after;
 use crate::store::{Batch, Key, Scope, StoreError};
 use crate::telemetry::events;
 use crate::trace;
@@ -32,6 +33,9 @@ const ROWS_PER_COMMIT: usize = 64;
 
 /// Commits of removals handed in together.
 const COMMITS_TOGETHER: usize = 16;
+
+/// Traces are kept at least so long, however large the store is.
+const KEEP_MIN: Duration = Duration::from_secs(60);
 
 /// Pause after so many removals, so that forgetting never starves taking.
 const BREATH: Duration = Duration::from_millis(20);
@@ -86,7 +90,7 @@ async fn forget(
     bytes_max: u64,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut keep = keep;
+    let mut span = Span { wanted: keep, keep, acted_at: 0 };
     loop {
         tokio::select! {
             () = tokio::time::sleep(FORGET_EVERY) => {}
@@ -96,11 +100,9 @@ async fn forget(
         for window in dedupe.windows() {
             remove(&api, dedupe::outdated(window, now), "seen marks").await;
         }
-        // Over the byte limit traces are kept for a shorter time, until the store fits again.
-        if api.store.disk_bytes() > bytes_max {
-            keep = keep.mul_f64(0.8).max(Duration::from_secs(60));
-        }
-        remove(&api, trace::outdated(before(now, keep)), "traces").await;
+        let covered = oldest_trace(&api, now).await.map_or(Duration::ZERO, |at| now.since(at));
+        span.adjust(api.store.disk_bytes(), bytes_max, covered);
+        remove(&api, trace::outdated(before(now, span.keep)), "traces").await;
         let first = Day::of(now).before(DAYS_KEPT);
         remove(&api, statistics::outdated(first), "statistics").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
@@ -109,6 +111,36 @@ async fn forget(
             tracing::warn!(%error, "old withdrawals could not be forgotten");
         }
     }
+}
+
+/// For how long traces are kept: as long as wanted, or as the store's size allows.
+struct Span {
+    wanted: Duration,
+    keep: Duration,
+    /// The size at which it was made shorter last. An engine's file does not shrink at once, or at
+    /// all: what was freed in it is used again, and only when it grows on is there still too much.
+    acted_at: u64,
+}
+
+impl Span {
+    /// Shorter when the store is too large, by as much as it is; longer again when it fits.
+    /// `covered` is what traces cover now.
+    fn adjust(&mut self, disk: u64, most: u64, covered: Duration) {
+        if disk <= most {
+            self.acted_at = 0;
+            self.keep = self.keep.mul_f64(1.25).min(self.wanted);
+        } else if disk > self.acted_at + self.acted_at / 50 {
+            self.acted_at = disk;
+            let part = most as f64 / disk as f64 * 0.9;
+            self.keep = covered.min(self.keep).mul_f64(part).max(KEEP_MIN).min(self.wanted);
+        }
+    }
+}
+
+/// When the message was accepted whose trace is the oldest.
+async fn oldest_trace(api: &Api, now: UnixMs) -> Option<UnixMs> {
+    let rows = api.store.scan(Scope::Everywhere, trace::outdated(now), 1).await.ok()?;
+    trace::accepted_at(&rows.first()?.0)
 }
 
 fn before(now: UnixMs, span: Duration) -> UnixMs {
@@ -123,12 +155,15 @@ async fn remove(api: &Api, range: Range<Key>, what: &str) {
     }
 }
 
-async fn remove_rows(api: &Api, range: Range<Key>) -> Result<usize, StoreError> {
+async fn remove_rows(api: &Api, mut range: Range<Key>) -> Result<usize, StoreError> {
     let mut removed = 0;
     loop {
         let limit = ROWS_PER_COMMIT * COMMITS_TOGETHER;
         let rows = api.store.scan(Scope::Everywhere, range.clone(), limit).await?;
         let found = rows.len();
+        if let Some((last, _)) = rows.last() {
+            range.start = just_after(last);
+        }
         let batches = rows
             .chunks(ROWS_PER_COMMIT)
             .map(|rows| {
@@ -144,5 +179,33 @@ async fn remove_rows(api: &Api, range: Range<Key>) -> Result<usize, StoreError> 
             return Ok(removed);
         }
         tokio::time::sleep(BREATH).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_kept_shorter_by_as_much_as_the_store_is_too_large_and_longer_when_it_fits() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        let mut span = Span { wanted: hours(72), keep: hours(72), acted_at: 0 };
+        span.adjust(900, 1_000, hours(10));
+        assert_eq!(span.keep, hours(72));
+        span.adjust(2_000, 1_000, hours(10));
+        assert_eq!(span.keep, hours(10).mul_f64(0.45));
+        let kept = span.keep;
+        span.adjust(2_010, 1_000, kept);
+        assert_eq!(span.keep, kept, "the file grows no more: what was freed is used again");
+        span.adjust(2_400, 1_000, kept);
+        assert!(span.keep < kept);
+        for _ in 0..40 {
+            span.adjust(800, 1_000, kept);
+        }
+        assert_eq!(span.keep, hours(72));
+        for size in 0..40 {
+            span.adjust(10_000_u64 << size.min(20), 1_000, span.keep);
+        }
+        assert_eq!(span.keep, KEEP_MIN);
     }
 }
