@@ -16,8 +16,8 @@ use crate::faults::fault;
 use crate::harness::{Relay, VENDORS, text, token_of, until};
 use crate::stage::Stage;
 
-/// Seeds of a run in CI, about half a minute.
-const SEEDS: u64 = 60;
+/// Seeds of a run in CI, one to two minutes.
+const SEEDS: u64 = 200;
 
 /// Seeds of a long run.
 const SEEDS_SLOW: u64 = 3_000;
