@@ -229,11 +229,17 @@ impl Lane {
         expired
     }
 
-    /// The parcel to start after another one was answered.
+    /// The parcel to start after another one was answered. A large one may leave room for several:
+    /// then the lane's task starts the others.
     pub fn take_next(&self, blocked: bool, instant: Instant) -> Option<Held> {
         let mut pace = self.pace();
         pace.passes(blocked, instant)?;
-        self.start_next(&mut pace, &mut self.waiting(), instant)
+        let mut waiting = self.waiting();
+        let next = self.start_next(&mut pace, &mut waiting, instant);
+        if self.has_room(&pace) && !waiting.is_empty() {
+            self.wake.notify_one();
+        }
+        next
     }
 
     fn start_next(&self, pace: &mut Pace, waiting: &mut Waiting, instant: Instant) -> Option<Held> {
@@ -261,11 +267,9 @@ impl Lane {
     /// A parcel of so many deliveries is written down.
     pub fn finished(&self, deliveries: usize) {
         let mut pace = self.pace();
-        let had_room = self.has_room(&pace);
         pace.unsettled = pace.unsettled.saturating_sub(deliveries);
-        let has_room = self.has_room(&pace);
-        drop(pace);
-        if has_room && !had_room {
+        // Also when this parcel was a probe that closed the breaker: nobody is on the way then.
+        if self.has_room(&pace) && !self.waiting().is_empty() {
             self.wake.notify_one();
         }
     }
@@ -467,6 +471,10 @@ impl Pace {
 }
 
 impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.ready.iter().all(VecDeque::is_empty)
+    }
+
     fn next(&mut self) -> Option<Held> {
         self.taken += 1;
         let aged = self.taken.is_multiple_of(AGING);
@@ -542,6 +550,24 @@ mod tests {
     fn taken(lane: &Lane) -> Vec<UnixMs> {
         let taken = lane.take(false, UnixMs(0), Instant::now());
         taken.iter().map(|held| held.leased_until).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_for_more_than_the_next_wakes_the_lane() {
+        let lane = lane();
+        for id in 1..=3 {
+            lane.push(urgent(id, 1, 100), UnixMs(0));
+        }
+        let now = Instant::now();
+        lane.woken().await;
+        assert!(lane.take_next(false, now).is_some());
+        lane.woken().await;
+        assert!(lane.take_next(false, now).is_some());
+        lane.woken().await;
+        assert!(lane.take_next(false, now).is_some());
+        lane.finished(0);
+        let woken = tokio::time::timeout(Duration::from_secs(1), lane.woken()).await;
+        assert!(woken.is_err(), "nothing waits any more");
     }
 
     #[tokio::test]
