@@ -22,14 +22,14 @@ enum Issuer {
     /// One certificate.
     Certificate(CertId),
     /// Every certificate of a vendor that says so by [`crate::vendor::Vendor::shares_sign_in`].
-    Shared(&'static str, String),
+    Shared(&'static str, Arc<str>),
 }
 
 /// For whom a certificate's token is, and of which revision: a shared one outlives the rotation of
 /// one of its certificates.
 fn issuer(certificate: &Certificate) -> (Issuer, u32) {
     match certificate.vendor.shares_sign_in(&certificate.sending) {
-        Some(name) => (Issuer::Shared(certificate.vendor.profile().name, name), 0),
+        Some(name) => (Issuer::Shared(certificate.vendor.profile().name, name.clone()), 0),
         None => (Issuer::Certificate(certificate.info.cert_id), certificate.info.revision),
     }
 }

@@ -82,6 +82,19 @@ pub fn key_of(app: AppId, user: &UserId) -> Key {
     KeyBuilder::new(Class::User).u64(app.0).text(user.as_str()).finish()
 }
 
+/// Where a user's row is, and its key.
+pub fn row_of(app: AppId, user: &UserId) -> (Partition, Key) {
+    (partition_of(app, user), key_of(app, user))
+}
+
+/// What a user's row says; no row is a user nobody has spoken of.
+///
+/// # Errors
+/// `Corrupt` when it is not one.
+pub fn read_row(key: &Key, row: Option<&[u8]>) -> Result<Account, StoreError> {
+    row.map_or_else(|| Ok(Account::default()), |row| decode(key, row))
+}
+
 /// Reads and changes accounts.
 #[derive(Clone)]
 pub struct Accounts {
@@ -99,9 +112,9 @@ impl Accounts {
     /// # Errors
     /// `Unavailable`, or `Corrupt` when the row cannot be read.
     pub async fn read(&self, app: AppId, user: &UserId) -> Result<Account, StoreError> {
-        let key = key_of(app, user);
-        let row = self.store.get(partition_of(app, user), &key).await?;
-        row.map_or_else(|| Ok(Account::default()), |row| decode(&key, &row))
+        let (partition, key) = row_of(app, user);
+        let row = self.store.get(partition, &key).await?;
+        read_row(&key, row.as_deref())
     }
 
     /// The accounts of an app behind `after`, by user, and where the next page begins; `None` on
@@ -137,19 +150,14 @@ impl Accounts {
     ///
     /// # Errors
     /// As [`Accounts::read`].
-    pub async fn read_many(&self, users: &[(AppId, UserId)]) -> Result<Vec<Account>, StoreError> {
-        let keys: Vec<(Partition, Key)> = users
-            .iter()
-            .map(|(app, user)| (partition_of(*app, user), key_of(*app, user)))
-            .collect();
+    pub async fn read_many(
+        &self,
+        app: AppId,
+        users: impl Iterator<Item = &UserId> + Send,
+    ) -> Result<Vec<Account>, StoreError> {
+        let keys: Vec<(Partition, Key)> = users.map(|user| row_of(app, user)).collect();
         let rows = self.store.get_many(&keys).await?;
-        rows.into_iter()
-            .zip(&keys)
-            .map(|(row, (_, key))| match row {
-                Some(row) => decode(key, &row),
-                None => Ok(Account::default()),
-            })
-            .collect()
+        rows.iter().zip(&keys).map(|(row, (_, key))| read_row(key, row.as_deref())).collect()
     }
 
     /// Changes one account. `change` may add rows of the same user to the batch; it runs again
@@ -166,13 +174,10 @@ impl Accounts {
     where
         E: From<StoreError>,
     {
-        let (partition, key) = (partition_of(app, user), key_of(app, user));
+        let (partition, key) = row_of(app, user);
         for _ in 0..CHANGE_TRIES_MAX {
             let old = self.store.get(partition, &key).await?;
-            let before = match &old {
-                Some(row) => decode(&key, row)?,
-                None => Account::default(),
-            };
+            let before = read_row(&key, old.as_deref())?;
             let mut account = before.clone();
             let mut batch = Batch::default();
             let answer = change(&mut account, &mut batch)?;

@@ -2,11 +2,11 @@
 //!
 //! Few, read on every request: all of them are in memory, and a change is written before it shows.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use foldhash::HashMap;
 use tokio::sync::Mutex;
 
 use crate::model::app::{App, AppSettings};
@@ -51,7 +51,7 @@ impl Apps {
     /// The store's, or a wrong key.
     pub async fn open(store: Arc<dyn Store>, seal: Arc<Seal>) -> Result<Self, AppsError> {
         let range = KeyBuilder::new(Class::App).prefix();
-        let mut known = HashMap::new();
+        let mut known = HashMap::default();
         for (key, row) in store.scan(Scope::Everywhere, range, APPS_MAX).await? {
             let plain = seal.open(&context(&key), &row)?;
             let app: App = serde_json::from_slice(&plain)

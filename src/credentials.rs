@@ -4,13 +4,14 @@
 //! before it shows; whoever holds the old one finishes with it, which is why rotating drops
 //! nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
@@ -131,7 +132,7 @@ impl Credentials {
             writing: Mutex::new(()),
             changed: watch::Sender::new(0),
         };
-        let mut known = Known::new();
+        let mut known = Known::default();
         let range = KeyBuilder::new(Class::Certificate).prefix();
         let rows = credentials.store.scan(Scope::Everywhere, range, CERTIFICATES_MAX).await?;
         for (key, row) in rows {

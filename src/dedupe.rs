@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +129,7 @@ struct FrontEntry {
 /// Knows what was seen.
 pub struct Dedupe {
     settings: DedupeSettings,
-    front: Vec<Mutex<LruCache<u128, FrontEntry>>>,
+    front: Vec<Mutex<LruCache<u128, FrontEntry, RandomState>>>,
 }
 
 impl Dedupe {
@@ -136,7 +137,9 @@ impl Dedupe {
     pub fn new(settings: DedupeSettings) -> Self {
         let each = settings.front_entries / FRONT_SHARDS;
         let each = NonZeroUsize::new(each).unwrap_or(NonZeroUsize::MIN);
-        let front = (0..FRONT_SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect();
+        let front = (0..FRONT_SHARDS)
+            .map(|_| Mutex::new(LruCache::with_hasher(each, RandomState::default())))
+            .collect();
         Dedupe { settings, front }
     }
 
@@ -211,7 +214,10 @@ impl Dedupe {
         self.shard(key).put(key, FrontEntry { expires_at, message_id });
     }
 
-    fn shard(&self, key: u128) -> std::sync::MutexGuard<'_, LruCache<u128, FrontEntry>> {
+    fn shard(
+        &self,
+        key: u128,
+    ) -> std::sync::MutexGuard<'_, LruCache<u128, FrontEntry, RandomState>> {
         let shard = &self.front[key as usize % FRONT_SHARDS];
         shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

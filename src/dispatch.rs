@@ -4,11 +4,11 @@
 //! Parcels reach a lane from ingest, in memory and already leased, or from the sweep, which finds
 //! in the store what is due: retries, what did not fit into memory, what a crash left behind.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
@@ -109,7 +109,7 @@ impl Dispatch {
             ),
             rooms,
             settings,
-            lanes: Mutex::new(HashMap::new()),
+            lanes: Mutex::new(HashMap::default()),
             sweep: Notify::new(),
             eager: Mutex::new(Vec::new()),
             births: take_over.births(),
@@ -272,7 +272,7 @@ async fn take_in(dispatch: Arc<Dispatch>, mut take_over: TakeOver) {
 /// Wakes a lane whose certificate was rotated, mended or switched.
 async fn follow_credentials(dispatch: Arc<Dispatch>) {
     let mut changes = dispatch.rooms.credentials.changes();
-    let mut known: HashMap<CertId, (u32, bool, bool)> = HashMap::new();
+    let mut known: HashMap<CertId, (u32, bool, bool)> = HashMap::default();
     loop {
         for certificate in dispatch.rooms.credentials.list(None) {
             let info = &certificate.info;

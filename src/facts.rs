@@ -2,11 +2,11 @@
 //!
 //! Used twice for every message: when it is accepted, and on fresh reads before each sending.
 
-use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::HashSet;
 
 use crate::account::{Account, Accounts};
 use crate::credentials::Credentials;
@@ -88,36 +88,49 @@ impl Facts {
         users: &[UserId],
         now: UnixMs,
     ) -> Result<Vec<(Account, ReceiverFacts)>, StoreError> {
-        let asked: Vec<_> = users.iter().map(|user| (app, user.clone())).collect();
-        let accounts = self.accounts.read_many(&asked).await?;
-        let withdrawn = self.withdrawn.holds(message_id);
+        let accounts = self.accounts.read_many(app, users.iter()).await?;
         let mut read = Vec::with_capacity(users.len());
         for (user, account) in users.iter().zip(accounts) {
-            let conversation = conversation(message);
-            let receive_option = if account.has_receive_options {
-                self.receive_options.read(app, user, &conversation).await?.number()
-            } else {
-                0
-            };
-            let zone = default_zone(&account);
-            let window = open_at(&account.preferences.do_not_disturb, now, zone)
-                .map(|open| WindowFacts { zone: open.zone, closes_at: open.closes_at });
-            let read_at = account
-                .read_until(&conversation)
-                .filter(|read_at| message_id.accepted_at() <= *read_at);
-            let facts = ReceiverFacts {
-                duplicate_of: None,
-                is_sender: *user == message.from,
-                push_enabled: account.preferences.push_enabled,
-                receive_option,
-                mentioned: message.mentions_user(user),
-                window,
-                read_at,
-                withdrawn,
-            };
+            let facts = self.receiver(app, message, message_id, (user, &account), now).await?;
             read.push((account, facts));
         }
         Ok(read)
+    }
+
+    /// Facts of one receiver whose account is read already.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn receiver(
+        &self,
+        app: AppId,
+        message: &Message,
+        message_id: MessageId,
+        (user, account): (&UserId, &Account),
+        now: UnixMs,
+    ) -> Result<ReceiverFacts, StoreError> {
+        let conversation = conversation(message);
+        let receive_option = if account.has_receive_options {
+            self.receive_options.read(app, user, &conversation).await?.number()
+        } else {
+            0
+        };
+        let zone = default_zone(account);
+        let window = open_at(&account.preferences.do_not_disturb, now, zone)
+            .map(|open| WindowFacts { zone: open.zone, closes_at: open.closes_at });
+        let read_at = account
+            .read_until(&conversation)
+            .filter(|read_at| message_id.accepted_at() <= *read_at);
+        Ok(ReceiverFacts {
+            duplicate_of: None,
+            is_sender: *user == message.from,
+            push_enabled: account.preferences.push_enabled,
+            receive_option,
+            mentioned: message.mentions_user(user),
+            window,
+            read_at,
+            withdrawn: self.withdrawn.holds(message_id),
+        })
     }
 
     /// Facts of one device.

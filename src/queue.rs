@@ -168,8 +168,7 @@ pub fn put(parcel: Parcel, message: Arc<Message>, due: UnixMs, batch: &mut Batch
     let room = parcel.content.len() + ROW_FRAME + DELIVERY_USUAL * parcel.deliveries.len();
     let row = postcard::to_extend(&parcel, Vec::with_capacity(room));
     let row = Bytes::from(row.expect("a parcel is plain data"));
-    let key = key_of(&parcel, due);
-    place(key.clone(), row.clone(), batch);
+    let (key, due) = place(&parcel, due, &row, batch);
     Held { parcel, message, key, row, leased_until: due }
 }
 
@@ -182,16 +181,19 @@ pub fn remove(held: &Held, batch: &mut Batch) {
 /// Moves a row to a new due time, provided it is still there: a claim, or a longer lease.
 pub fn move_to(held: &mut Held, due: UnixMs, batch: &mut Batch) {
     remove(held, batch);
-    held.key = key_of(&held.parcel, due);
-    held.leased_until = due;
-    place(held.key.clone(), held.row.clone(), batch);
+    (held.key, held.leased_until) = place(&held.parcel, due, &held.row, batch);
 }
 
-/// Writes a row. A parcel may come to be due at the very time it was due before, under the same
-/// key then: the removal of its old row must not take the new one.
-fn place(key: Key, row: Bytes, batch: &mut Batch) {
-    batch.delete.retain(|deleted| *deleted != key);
-    batch.put.push((key, row));
+/// Writes a row; answers its key and when it is due. A parcel that comes to be due at the very time
+/// it was due before would have the key of its old row, which is removed, and parcels are
+/// [written once](Class::is_written_once): it is due a millisecond later.
+fn place(parcel: &Parcel, due: UnixMs, row: &Bytes, batch: &mut Batch) -> (Key, UnixMs) {
+    let key = key_of(parcel, due);
+    if batch.delete.contains(&key) {
+        return place(parcel, due.after(Duration::from_millis(1)), row, batch);
+    }
+    batch.put.push((key.clone(), row.clone()));
+    (key, due)
 }
 
 /// Reads a parcel's row as the queue stores it.
@@ -309,12 +311,13 @@ mod tests {
         let mut batch = Batch::default();
         remove(&held, &mut batch);
         let again = put(Parcel { attempts: 1, ..parcel() }, message, UnixMs(500), &mut batch);
-        assert_eq!((batch.put.len(), batch.delete.len()), (1, 0));
-        assert_eq!(batch.put[0], (again.key, again.row));
-        assert_eq!(batch.expect, [(held.key.clone(), Expect::Equals(held.row.clone()))]);
+        assert_eq!((again.leased_until, due_of(&again.key)), (UnixMs(501), Some(UnixMs(501))));
+        assert_eq!(batch.put, [(again.key, again.row)]);
+        assert_eq!(batch.delete, [held.key.clone()]);
         let mut batch = Batch::default();
         move_to(&mut held, UnixMs(500), &mut batch);
-        assert_eq!((batch.put.len(), batch.delete.len()), (1, 0));
+        assert_eq!((held.leased_until, due_of(&held.key)), (UnixMs(501), Some(UnixMs(501))));
+        assert_eq!((batch.put.len(), batch.delete.len()), (1, 1));
     }
 
     #[test]

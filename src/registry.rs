@@ -8,12 +8,13 @@
 //!   names someone else is never sent to, whatever an account still says.
 //! - A token belongs to one device of one user per certificate.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, Accounts, DEVICES_MAX};
+use crate::account::{self, Account, Accounts, DEVICES_MAX};
 use crate::model::device::{Device, Platform, Presence, TokenState};
 use crate::model::id::{AppId, CertId, Conversation, DeviceId, Partition, Token, UserId};
 use crate::model::time::UnixMs;
@@ -56,6 +57,15 @@ pub struct Owner {
     pub user: UserId,
     /// Device.
     pub device_id: DeviceId,
+}
+
+/// What the second look needs of one delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The receiver's account.
+    pub account: Account,
+    /// Whether the token is that device's still.
+    pub owns_token: bool,
 }
 
 /// One page of devices and where the next begins.
@@ -204,6 +214,36 @@ impl Registry {
             .zip(&keys)
             .map(|(row, (_, key))| row.as_ref().map(|row| decode(key, row)).transpose())
             .collect()
+    }
+
+    /// How deliveries of one certificate stand now, in the order asked: all of them in one read.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn standings(
+        &self,
+        app: AppId,
+        cert_id: CertId,
+        deliveries: impl ExactSizeIterator<Item = (&UserId, &DeviceId, &Token)> + Clone + Send,
+    ) -> Result<Vec<Standing>, StoreError> {
+        let mut keys: Vec<(Partition, Key)> = Vec::with_capacity(2 * deliveries.len());
+        for (user, _, token) in deliveries.clone() {
+            keys.push(account::row_of(app, user));
+            keys.push(owner_row(app, (cert_id, token)));
+        }
+        let rows = self.store.get_many(&keys).await?;
+        let rows: Vec<_> = keys.iter().map(|(_, key)| key).zip(rows).collect();
+        let mut standings = Vec::with_capacity(deliveries.len());
+        for ((user, device_id, _), rows) in deliveries.zip(rows.chunks_exact(2)) {
+            let [(account_key, account), (owner_key, owner)] = rows else { break };
+            let owns_token = match owner {
+                Some(owner) => names(owner_key, owner, user, device_id)?,
+                None => false,
+            };
+            let account = account::read_row(account_key, account.as_deref())?;
+            standings.push(Standing { account, owns_token });
+        }
+        Ok(standings)
     }
 
     /// The devices of one user, inactive ones included.
@@ -406,8 +446,7 @@ impl Registry {
         for (key, _) in &rows {
             names.push(read_listing(key).ok_or(StoreError::Corrupt { key: key.clone() })?);
         }
-        let users: Vec<_> = names.iter().map(|(user, _)| (app, user.clone())).collect();
-        let accounts = self.accounts.read_many(&users).await?;
+        let accounts = self.accounts.read_many(app, names.iter().map(|(user, _)| user)).await?;
         let devices = names
             .into_iter()
             .zip(accounts)
@@ -431,7 +470,7 @@ impl Registry {
         let keys: Vec<(Partition, Key)> = devices
             .iter()
             .map(|(user, device_id)| {
-                (crate::account::partition_of(app, user), badge_key(app, user, device_id))
+                (account::partition_of(app, user), badge_key(app, user, device_id))
             })
             .collect();
         let rows = self.store.get_many(&keys).await?;
@@ -550,6 +589,21 @@ fn read_listing(key: &Key) -> Option<(UserId, DeviceId)> {
 
 fn encode(owner: &Owner) -> Bytes {
     Bytes::from(serde_json::to_vec(owner).expect("an owner is plain text"))
+}
+
+/// Whether an owner row names that device. Asked before every push, so nothing is
+/// copied out of the row.
+fn names(key: &Key, row: &[u8], user: &UserId, id: &DeviceId) -> Result<bool, StoreError> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        user: Cow<'a, str>,
+        #[serde(borrow)]
+        device_id: Cow<'a, str>,
+    }
+    let named: Named<'_> =
+        serde_json::from_slice(row).map_err(|_| StoreError::Corrupt { key: key.clone() })?;
+    Ok(named.user == user.as_str() && named.device_id == id.as_str())
 }
 
 fn decode(key: &Key, row: &[u8]) -> Result<Owner, StoreError> {

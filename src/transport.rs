@@ -18,12 +18,12 @@ pub mod proxy;
 pub mod reach;
 pub mod tls;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use foldhash::HashMap;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::transport::connect::Origin;
@@ -204,7 +204,7 @@ impl Transport {
             inner: Arc::new(Inner {
                 config: Arc::new(config),
                 roots,
-                pools: ArcSwap::from_pointee(Some(HashMap::new())),
+                pools: ArcSwap::from_pointee(Some(HashMap::default())),
                 writing: Mutex::new(()),
             }),
         })

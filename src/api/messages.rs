@@ -59,6 +59,12 @@ fn error_of(invalid: Invalid) -> ErrorBody {
     ApiError::from(invalid).body()
 }
 
+/// What became of the posted messages, in their order.
+#[derive(Serialize)]
+struct Answer {
+    results: Vec<TakenView>,
+}
+
 /// A batch, found but not yet read.
 #[derive(Deserialize)]
 struct Posted<'a> {
@@ -83,8 +89,8 @@ pub async fn take(
     }
     let body = body?;
     // A caller who goes away, or whose time is over, must not leave a message half taken: it is
-    // committed, counted and handed on by a task of its own.
-    let taking = tokio::spawn(async move { take_body(&api, &app, &body).await });
+    // committed, counted and handed on by a task of its own. Boxed, for a task is moved about.
+    let taking = tokio::spawn(Box::pin(async move { take_body(&api, &app, &body).await }));
     taking.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", LOST))?
 }
 
@@ -135,7 +141,7 @@ fn answer(taken: Vec<Taken>, single: bool) -> Response {
         return error.into_response_with(json!({ "results": [result] }));
     }
     let results: Vec<TakenView> = taken.into_iter().map(TakenView::from).collect();
-    (StatusCode::ACCEPTED, Json(json!({ "results": results }))).into_response()
+    (StatusCode::ACCEPTED, Json(Answer { results })).into_response()
 }
 
 /// Names to show in place of a withdrawn message: the relay does not keep them.

@@ -117,40 +117,44 @@ impl Api {
 
 /// Every route.
 pub fn router(api: Arc<Api>) -> Router {
-    let of_app = Router::new()
-        .route("/", put(admin::put_app).get(admin::get_app))
-        .route("/keys", post(admin::create_key).get(admin::list_keys))
-        .route("/keys/{id}", delete(admin::delete_key))
-        .route("/certificates", post(certificates::create).get(certificates::list))
+    Router::new()
+        .route("/v1/apps", get(admin::list_apps))
+        .route("/v1/apps/{app}", put(admin::put_app).get(admin::get_app))
+        .route("/v1/apps/{app}/keys", post(admin::create_key).get(admin::list_keys))
+        .route("/v1/apps/{app}/keys/{id}", delete(admin::delete_key))
+        .route("/v1/apps/{app}/certificates", post(certificates::create).get(certificates::list))
         .route(
-            "/certificates/{cert_id}",
+            "/v1/apps/{app}/certificates/{cert_id}",
             get(certificates::show).put(certificates::change).delete(certificates::delete),
         )
-        .route("/certificates/{cert_id}/verify", post(certificates::verify))
-        .route("/certificates/{cert_id}/test-push", post(certificates::test_push))
-        .route("/certificates/{cert_id}/devices", get(devices::list_of_certificate))
-        .route("/users/{user}/devices", get(devices::list))
-        .route("/users/{user}/devices/{device_id}", put(devices::register).delete(devices::log_out))
-        .route("/users/{user}/devices/{device_id}/state", post(devices::report_state))
-        .route("/users/{user}/preferences", get(preferences::show).put(preferences::set))
+        .route("/v1/apps/{app}/certificates/{cert_id}/verify", post(certificates::verify))
+        .route("/v1/apps/{app}/certificates/{cert_id}/test-push", post(certificates::test_push))
+        .route("/v1/apps/{app}/certificates/{cert_id}/devices", get(devices::list_of_certificate))
+        .route("/v1/apps/{app}/users/{user}/devices", get(devices::list))
         .route(
-            "/users/{user}/conversations/{conversation}/receive-option",
+            "/v1/apps/{app}/users/{user}/devices/{device_id}",
+            put(devices::register).delete(devices::log_out),
+        )
+        .route("/v1/apps/{app}/users/{user}/devices/{device_id}/state", post(devices::report_state))
+        .route(
+            "/v1/apps/{app}/users/{user}/preferences",
+            get(preferences::show).put(preferences::set),
+        )
+        .route(
+            "/v1/apps/{app}/users/{user}/conversations/{conversation}/receive-option",
             get(preferences::show_option)
                 .put(preferences::set_option)
                 .delete(preferences::clear_option),
         )
-        .route("/messages", post(messages::take))
-        .route("/messages/{message_id}", delete(messages::withdraw))
-        .route("/messages/{message_id}/explain", get(explain::one))
-        .route("/users/{user}/doctor", get(doctor::examine))
-        .route("/simulate", post(simulate::simulate))
-        .route("/explain", get(explain::search).post(explain::dry_run))
-        .route("/statistics", get(statistics::show))
-        .route("/dead-letters", get(operate::dead_letters))
-        .route("/dead-letters/replay", post(operate::replay));
-    Router::new()
-        .route("/v1/apps", get(admin::list_apps))
-        .nest("/v1/apps/{app}", of_app)
+        .route("/v1/apps/{app}/messages", post(messages::take))
+        .route("/v1/apps/{app}/messages/{message_id}", delete(messages::withdraw))
+        .route("/v1/apps/{app}/messages/{message_id}/explain", get(explain::one))
+        .route("/v1/apps/{app}/users/{user}/doctor", get(doctor::examine))
+        .route("/v1/apps/{app}/simulate", post(simulate::simulate))
+        .route("/v1/apps/{app}/explain", get(explain::search).post(explain::dry_run))
+        .route("/v1/apps/{app}/statistics", get(statistics::show))
+        .route("/v1/apps/{app}/dead-letters", get(operate::dead_letters))
+        .route("/v1/apps/{app}/dead-letters/replay", post(operate::replay))
         .merge(tencent::router())
         .route("/v1/ledger", get(operate::ledger))
         .route("/v1/lanes", get(operate::lanes))
@@ -200,8 +204,11 @@ async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -
     response
 }
 
-/// Handlers may take any part of a path for text.
+/// Handlers may take any part of a path for text: one that is escaped may not be.
 async fn check_path(request: &mut Request) -> Result<(), ApiError> {
+    if !request.uri().path().contains('%') {
+        return Ok(());
+    }
     match request.extract_parts::<RawPathParams>().await {
         Err(RawPathParamsRejection::InvalidUtf8InPathParam(invalid)) => {
             let status = axum::http::StatusCode::BAD_REQUEST;

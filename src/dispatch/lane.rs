@@ -3,11 +3,12 @@
 //! High goes before Normal before Low; every [`AGING`]th parcel goes to the one that waited
 //! longest, so that Low still moves.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -9,13 +9,12 @@ use crate::credentials::Certificate;
 use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
-use crate::model::id::{AppId, CertId, Token, UserId};
 use crate::model::message::Notice;
 use crate::model::reason::{Reason, Terminal};
 use crate::outcome::{self, Said, Settlement};
 use crate::policy::{self, Phase};
-use crate::queue::{self, Delivery, Held, ParcelId};
-use crate::registry::{Owner, Registry};
+use crate::queue::{self, Held, ParcelId};
+use crate::registry::Registry;
 use crate::render::{Collapse, Reader, RenderRequest, Source, render};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
@@ -164,30 +163,23 @@ impl Dispatch {
         let settings = self.rooms.facts.rule_settings(app.as_deref());
         let mut message = crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
         message.expires_at = parcel.expires_at;
-        let users: Vec<UserId> =
-            parcel.deliveries.iter().map(|delivery| delivery.user.clone()).collect();
-        let receivers = self
-            .rooms
-            .facts
-            .receivers(parcel.app, &held.message, parcel.message_id, &users, now)
-            .await?;
-        let tokens: Vec<(AppId, CertId, &Token)> = parcel
-            .deliveries
-            .iter()
-            .map(|delivery| (parcel.app, parcel.cert_id, &delivery.token))
-            .collect();
-        let owners = self.sender.registry.owners(&tokens).await?;
+        let asked = parcel.deliveries.iter();
+        let asked = asked.map(|asked| (&asked.user, &asked.device_id, &asked.token));
+        let standings = self.sender.registry.standings(parcel.app, parcel.cert_id, asked).await?;
         let mut said = Vec::with_capacity(parcel.deliveries.len());
-        for ((delivery, (account, receiver)), owner) in
-            parcel.deliveries.iter().zip(receivers).zip(owners)
-        {
+        for (delivery, standing) in parcel.deliveries.iter().zip(&standings) {
+            let account = &standing.account;
+            let asked = (&delivery.user, account);
+            let facts = &self.rooms.facts;
+            let receiver =
+                facts.receiver(parcel.app, &held.message, parcel.message_id, asked, now).await?;
             let device = account
                 .device(&delivery.device_id)
                 .filter(|device| device.cert_id == parcel.cert_id)
                 .map(|device| {
                     let mut facts = self.rooms.facts.device(parcel.app, device, now);
-                    let elsewhere = !is_owner(owner.as_ref(), delivery);
-                    facts.token_elsewhere = device.token != delivery.token || elsewhere;
+                    let is_same = device.token == delivery.token;
+                    facts.token_elsewhere = !(is_same && standing.owns_token);
                     facts
                 });
             let facts = policy::Facts {
@@ -333,10 +325,6 @@ impl Dispatch {
         };
         answers.into_iter().map(|answer| Said::Answered { answer, status, latency }).collect()
     }
-}
-
-fn is_owner(owner: Option<&Owner>, delivery: &Delivery) -> bool {
-    owner.is_some_and(|owner| owner.user == delivery.user && owner.device_id == delivery.device_id)
 }
 
 /// A refusal of the right to send that another access token will not change.

@@ -5,10 +5,11 @@
 //! vendor, and must not keep other certificates' messages out. The wait counts from when a lane
 //! began to run, so that neither a restart nor a resumed lane counts time nobody could use.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use crate::model::id::CertId;
 use crate::model::time::UnixMs;

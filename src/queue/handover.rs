@@ -6,10 +6,10 @@
 //! certificate) would claim it a second time and ring the phone twice. A [`Birth`] closes that
 //! gap: it exists from before the commit until the lane holds the parcels.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use foldhash::HashSet;
 use tokio::sync::mpsc;
 
 use crate::model::id::{CertId, MessageId};

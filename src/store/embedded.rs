@@ -27,8 +27,11 @@ use crate::store::recent::{Recent, merge};
 use crate::store::writer::{Parts, Writer};
 use crate::store::{Batch, Key, Row, Scope, Store, StoreError};
 
-/// Recent rows looked at together by a scan.
+/// Most recent rows looked at together by a scan.
 const RECENT_PAGE: usize = 1024;
+
+/// Fewest recent rows looked at together by a scan, if there are as many.
+const RECENT_PAGE_MIN: usize = 8;
 
 /// A store on disk.
 pub struct Embedded<E> {
@@ -109,8 +112,11 @@ impl<E: Engine> Store for Embedded<E> {
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
         let mut found: Vec<Row> = Vec::new();
+        // Most of what is looked for is near: a first row, a trace of few steps.
+        let mut most = limit.clamp(RECENT_PAGE_MIN, RECENT_PAGE);
         while found.len() < limit && range.start < range.end {
-            let page = self.recent.page(&range, RECENT_PAGE);
+            let page = self.recent.page(&range, most);
+            most = (2 * most).min(RECENT_PAGE);
             let next = page.ends_before.clone().unwrap_or_else(|| range.end.clone());
             let part = std::mem::replace(&mut range.start, next.clone())..next;
             // Each recent row hides at most one of the engine's, so as many more are asked for.

@@ -3,9 +3,8 @@
 //! Every batch sees the effects of the batches of its group that came before it and were accepted.
 //! What is left is the final value of every row the group changed.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
+use foldhash::HashMap;
 
 use crate::store::engine::Known;
 use crate::store::{Batch, Expect, Key, StoreError};
@@ -42,7 +41,7 @@ impl Value {
 /// The accepted batches of one group so far. Emptied and used again, for its room.
 #[derive(Default)]
 pub struct Group {
-    rows: HashMap<Key, Slot, foldhash::fast::RandomState>,
+    rows: HashMap<Key, Slot>,
 }
 
 impl Group {

@@ -38,7 +38,7 @@ pub enum Class {
     ReceiveOption = b'O',
     /// A push to all members: `P app task`.
     PushTask = b'P',
-    /// A parcel of the queue: `Q cert due message parcel`.
+    /// A parcel of the queue: `Q cert due message parcel`. [Written once](Class::is_written_once).
     Parcel = b'Q',
     /// A seen mark of dedupe: `S window bucket digest`.
     Seen = b'S',
@@ -54,6 +54,14 @@ pub enum Class {
     Withdrawn = b'W',
     /// A message found by the name its producer gave it: `X day app digest message`.
     MessageName = b'X',
+}
+
+impl Class {
+    /// Whether no row of the class that has this byte is ever put over one that exists. Then what
+    /// is written and deleted between two looks at it was never there.
+    pub fn is_written_once(class: u8) -> bool {
+        class == Class::Parcel as u8
+    }
 }
 
 thread_local! {

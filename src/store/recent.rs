@@ -2,8 +2,8 @@
 //!
 //! They form two generations: the **active** one takes what is committed now, the **frozen** one is
 //! being written to the engine. A row is looked for in the active one, then in the frozen one, then
-//! in the engine. Most rows of a busy queue are deleted before their generation is frozen, and so
-//! never reach the engine at all.
+//! in the engine. Most parcels of a busy queue are deleted before their generation is frozen, and
+//! so the engine never hears of them at all.
 
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -59,9 +59,11 @@ impl Recent {
     pub fn insert(&self, rows: impl Iterator<Item = (Key, Known)>, bytes: usize) -> usize {
         let mut generations = self.write();
         let before = generations.active.len();
-        generations.active.extend(rows);
-        let more = generations.active.len() - before;
+        generations.active.extend_unseen(rows);
+        let more = generations.active.len().saturating_sub(before);
+        let fewer = before.saturating_sub(generations.active.len());
         generations.active_bytes += bytes + more * ROW_OVERHEAD;
+        generations.active_bytes -= fewer * ROW_OVERHEAD;
         generations.active_bytes
     }
 

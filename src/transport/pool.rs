@@ -5,6 +5,7 @@
 //! a time (a few once the peer turned out to speak HTTP/1.1), and no second HTTP/2 connection is
 //! opened before the first has told how many streams it takes: a burst on a cold lane opens one.
 
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ const HTTP1_CONNECTS_AT_ONCE: usize = 4;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Requests with the same key share connections.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PoolKey {
     /// [`Lane::cert`].
     pub cert: u32,
@@ -36,6 +37,15 @@ pub struct PoolKey {
     protocol: Protocol,
     scheme: Scheme,
     authority: Authority,
+}
+
+impl Hash for PoolKey {
+    /// A lane has one origin or two, so their names, of which every octet would be looked at before
+    /// each request, need not tell pools apart.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cert.hash(state);
+        self.generation.hash(state);
+    }
 }
 
 impl PoolKey {

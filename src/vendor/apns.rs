@@ -28,7 +28,6 @@ use crate::vendor::apns::payload::Bodies;
 use crate::vendor::clocks::Blame;
 use crate::vendor::profile::Profile;
 use crate::vendor::request::{Base, authorize_by};
-use crate::vendor::sign::sha256_hex;
 use crate::vendor::upload::{
     Credential, CredentialError, TokenError, Upload, token_of_fair_length,
 };
@@ -151,12 +150,9 @@ impl Vendor for Apns {
     }
 
     /// Apple counts how often a key's token changes, whichever topics it is used for, and answers
-    /// 429 `TooManyProviderTokenUpdates`. The public key is part of the name: a key uploaded under
-    /// another one's id must not send with that one's token.
-    fn shares_sign_in(&self, certificate: &SendingCertificate) -> Option<String> {
-        let provider = material(certificate).provider.as_ref()?;
-        let key = sha256_hex(provider.key.public_key());
-        Some([provider.team_id.as_str(), &provider.key_id, &key].join("/"))
+    /// 429 `TooManyProviderTokenUpdates`.
+    fn shares_sign_in<'a>(&self, certificate: &'a SendingCertificate) -> Option<&'a Arc<str>> {
+        Some(&material(certificate).provider.as_ref()?.name)
     }
 
     fn sign_in(&self, certificate: &SendingCertificate, now: UnixMs) -> SignIn {

@@ -346,7 +346,7 @@ pub trait Vendor: Send + Sync + 'static {
 
     /// What tells apart the issuers of access tokens, when several certificates may share one:
     /// those with the same name here get the same token. `None` keeps each certificate's own.
-    fn shares_sign_in(&self, _certificate: &SendingCertificate) -> Option<String> {
+    fn shares_sign_in<'a>(&self, _certificate: &'a SendingCertificate) -> Option<&'a Arc<str>> {
         None
     }
 

@@ -48,8 +48,7 @@ pub async fn query(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answe
     let asked = users(given, "To_Account", QUERIED_MAX, &RECEIVER_CODES)?;
     let app = caller.app.app;
     let known = api.front_door.accounts.known(app, &asked).await?;
-    let pairs: Vec<_> = asked.iter().map(|user| (app, user.clone())).collect();
-    let accounts = Accounts::new(api.store.clone()).read_many(&pairs).await?;
+    let accounts = Accounts::new(api.store.clone()).read_many(app, asked.iter()).await?;
     let now = api.clock.now();
     let (mut states, mut unknown) = (Vec::new(), Vec::new());
     for ((user, account), known) in asked.iter().zip(accounts).zip(known) {

@@ -25,7 +25,7 @@ use x509_parser::prelude::FromDer;
 use crate::model::certificate::Environment;
 use crate::model::time::UnixMs;
 use crate::transport::ClientIdentity;
-use crate::vendor::sign::{Es256Key, KeyError, public_key_of};
+use crate::vendor::sign::{Es256Key, KeyError, public_key_of, sha256_hex};
 use crate::vendor::upload::{
     Credential, CredentialError, Upload, error, form, malformed, missing, text, unknown_type,
 };
@@ -63,6 +63,18 @@ pub struct Provider {
     pub key_id: String,
     /// The team, the `iss` of tokens.
     pub team_id: String,
+    /// Tells it from every other provider.
+    pub name: Arc<str>,
+}
+
+impl Provider {
+    fn new(key: Es256Key, key_id: String, team_id: String) -> Self {
+        // The public key is part of the name: a key uploaded under another one's id must not send
+        // with that one's token.
+        let public_key = sha256_hex(key.public_key());
+        let name = [team_id.as_str(), &key_id, &public_key].join("/").into();
+        Provider { key, key_id, team_id, name }
+    }
 }
 
 /// Reads an upload of either form.
@@ -118,7 +130,7 @@ fn read_p8(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
         let message = format!("credential.key must be an APNs authentication key (.p8): {problem}");
         error(code, "credential.key", message)
     })?;
-    let provider = Provider { key, key_id: key_id.clone(), team_id: team_id.clone() };
+    let provider = Provider::new(key, key_id.clone(), team_id.clone());
     let material = material(bundle_id, Some(provider), "credential.bundle_id")?;
     let identity = [
         ("type", "p8".to_owned()),

@@ -12,6 +12,8 @@ use crate::store::{Backend, Fixture, ON_DISK, place, prefix};
 enum Step {
     Commit(Batch),
     CommitAll(Vec<Batch>),
+    /// Parcels that are not there come, the others go: no row of theirs is ever written over.
+    ComeAndGo(Vec<u8>),
     Scan(u8, u8, usize),
     Reopen,
 }
@@ -49,6 +51,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => any_batch().prop_map(Step::Commit),
         4 => prop::collection::vec(any_batch(), 0..30).prop_map(Step::CommitAll),
+        6 => prop::collection::vec(0..6_u8, 1..4).prop_map(Step::ComeAndGo),
         3 => (0..13_u8, 0..13_u8, 0..6_usize)
             .prop_map(|(from, to, limit)| Step::Scan(from, to, limit)),
         1 => Just(Step::Reopen),
@@ -73,6 +76,19 @@ async fn run_step(fixture: &mut Fixture, step: Step) -> (Vec<&'static str>, Vec<
         Step::CommitAll(batches) => {
             let batches = batches.into_iter().map(|batch| (place(), batch)).collect();
             outcomes.extend(fixture.store.commit_all(batches).await.iter().map(outcome));
+        }
+        Step::ComeAndGo(numbers) => {
+            for number in numbers {
+                let key = Bytes::copy_from_slice(&[b'Q', number]);
+                let batch = match fixture.store.get(place(), &key).await.expect("a store") {
+                    Some(_) => Batch { delete: vec![key], ..Batch::default() },
+                    None => {
+                        Batch { put: vec![(key, Bytes::from_static(b"1"))], ..Batch::default() }
+                    }
+                };
+                outcomes.push(outcome(&fixture.commit(batch).await));
+            }
+            rows = fixture.scan(prefix("Q"), usize::MAX).await;
         }
         Step::Scan(from, to, limit) => {
             let bound = |number| Bytes::copy_from_slice(&[b'r', number]);
@@ -99,10 +115,12 @@ proptest! {
                     prop_assert_eq!(&found, &expected, "{:?}", engine.backend);
                 }
             }
-            let expected = model.scan(prefix("r"), usize::MAX).await;
-            for engine in &mut engines {
-                engine.reopen().await;
-                prop_assert_eq!(&engine.scan(prefix("r"), usize::MAX).await, &expected);
+            for class in ["r", "Q"] {
+                let expected = model.scan(prefix(class), usize::MAX).await;
+                for engine in &mut engines {
+                    engine.reopen().await;
+                    prop_assert_eq!(&engine.scan(prefix(class), usize::MAX).await, &expected);
+                }
             }
             Ok(())
         })?;
