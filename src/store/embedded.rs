@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! commit ── writer thread ── journal (synced) ── recent rows ── checkpoint thread ── engine
-//! read   ── recent rows, else engine
+//! read   ── recent rows, else engine, of which rows of people are kept warm
 //! ```
 //!
 //! Opening brings what the journal holds into the engine. Readers see a group when it is durable.

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod recent;
 pub mod redb;
 pub mod sled;
+pub mod warm;
 pub mod writer;
 
 use std::ops::Range;

@@ -20,6 +20,7 @@ use crate::store::directory::{
 };
 use crate::store::embedded::Embedded;
 use crate::store::engine::{Changes, Engine};
+use crate::store::warm::Warm;
 use crate::store::{Key, Row, StoreError, StoreMemory};
 
 /// The engine's name in settings, logs and the store directory.
@@ -47,14 +48,14 @@ pub struct Redb {
 ///
 /// # Errors
 /// See [`OpenError`]; each kind is something else for the operator to do.
-pub fn open(dir: &Path, memory: StoreMemory) -> Result<Embedded<Redb>, OpenError> {
+pub fn open(dir: &Path, memory: StoreMemory) -> Result<Embedded<Warm<Redb>>, OpenError> {
     let engine = Redb {
         dir: dir.to_owned(),
         cache_bytes: memory.cache_bytes,
         db: ArcSwapOption::empty(),
         snapshot: ArcSwapOption::empty(),
     };
-    Embedded::open(dir, engine, memory.recent_bytes)
+    Embedded::open(dir, Warm::new(engine, memory.cache_bytes), memory.recent_bytes)
 }
 
 impl Redb {

@@ -33,6 +33,7 @@ use crate::store::directory::{
 };
 use crate::store::embedded::Embedded;
 use crate::store::engine::{Changes, Engine};
+use crate::store::warm::Warm;
 use crate::store::{Key, Row, StoreError, StoreMemory};
 
 /// The engine's name in settings, logs and the store directory.
@@ -80,14 +81,14 @@ struct Files {
 ///
 /// # Errors
 /// See [`OpenError`]; each kind is something else for the operator to do.
-pub fn open(dir: &Path, memory: StoreMemory) -> Result<Embedded<Sled>, OpenError> {
+pub fn open(dir: &Path, memory: StoreMemory) -> Result<Embedded<Warm<Sled>>, OpenError> {
     let engine = Sled {
         dir: dir.to_owned(),
         cache_bytes: memory.cache_bytes as u64,
         db: ArcSwapOption::empty(),
         files: Mutex::default(),
     };
-    Embedded::open(dir, engine, memory.recent_bytes)
+    Embedded::open(dir, Warm::new(engine, memory.cache_bytes), memory.recent_bytes)
 }
 
 impl Sled {

@@ -1,0 +1,236 @@
+//! Rows of people at hand, in front of an engine.
+//!
+//! Accounts, owners of tokens and badges are looked for when a message is accepted, and milliseconds
+//! later again, when it is sent; who is busy gets many. An engine walks its tree each time. Here a
+//! row lies where its key's hash says, until another row of the same place is read: one look, no
+//! order to keep, and a bounded number of rows.
+//!
+//! What is held is what the engine holds. Changes reach an engine through [`Engine::apply`] alone,
+//! which lets go of the rows it changes; until then the embedded store finds their newer values
+//! among the recent rows.
+
+use std::hash::BuildHasher;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+
+use crate::store::directory::OpenError;
+use crate::store::engine::{Changes, Engine, Known};
+use crate::store::keys::Class;
+use crate::store::{Key, Row, StoreError};
+
+/// Bytes of the engine's cache for which one row is held.
+const CACHE_BYTES_PER_ROW: usize = 2_048;
+
+/// Longest row held, in bytes.
+const ROW_BYTES_MAX: usize = 1_024;
+
+/// One row, or none yet.
+type Place = Option<(Key, Known)>;
+
+/// An engine, and rows of people it was asked for lately.
+pub struct Warm<E> {
+    engine: E,
+    places: Box<[Mutex<Place>]>,
+    hasher: RandomState,
+    /// Counts what may have changed rows: a row read before is not held after.
+    changes: AtomicU64,
+}
+
+impl<E: Engine> Warm<E> {
+    /// An engine whose own cache takes `cache_bytes`; the rows held here take at most half of that,
+    /// usually a fifth.
+    pub fn new(engine: E, cache_bytes: usize) -> Self {
+        let places = (cache_bytes / CACHE_BYTES_PER_ROW).max(1).next_power_of_two();
+        Warm {
+            engine,
+            places: (0..places).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::default(),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    fn place(&self, key: &[u8]) -> MutexGuard<'_, Place> {
+        let hash = self.hasher.hash_one(key);
+        // As many places as a power of two.
+        let number = usize::try_from(hash).unwrap_or(usize::MAX) & (self.places.len() - 1);
+        self.places[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, key: &[u8], known: &Known, read_at: u64) {
+        if known.as_ref().is_some_and(|row| row.len() > ROW_BYTES_MAX) {
+            return;
+        }
+        let mut place = self.place(key);
+        // Whoever changes rows counts first and looks into the places afterwards.
+        if self.changes.load(Ordering::SeqCst) == read_at {
+            *place = Some((Bytes::copy_from_slice(key), known.clone()));
+        }
+    }
+
+    fn let_go_of(&self, changes: &Changes) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        for (key, _) in changes.iter().filter(|(key, _)| is_of_people(key)) {
+            let mut place = self.place(key);
+            if place.as_ref().is_some_and(|(held, _)| held == key) {
+                *place = None;
+            }
+        }
+    }
+
+    fn let_go_of_all(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        for place in &self.places {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
+
+/// Rows of messages are looked for once, rows of people again and again.
+fn is_of_people(key: &[u8]) -> bool {
+    const CLASSES: [Class; 4] = [Class::User, Class::Owner, Class::Badge, Class::ReceiveOption];
+    CLASSES.iter().any(|class| key.first() == Some(&(*class as u8)))
+}
+
+impl<E: Engine> Engine for Warm<E> {
+    const NAME: &'static str = E::NAME;
+
+    fn open(&self) -> Result<(), OpenError> {
+        self.let_go_of_all();
+        self.engine.open()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if !is_of_people(key) {
+            return self.engine.get(key);
+        }
+        if let Some((held, known)) = &*self.place(key)
+            && held == key
+        {
+            return Ok(known.clone());
+        }
+        let read_at = self.changes.load(Ordering::SeqCst);
+        let known = self.engine.get(key)?;
+        self.hold(key, &known, read_at);
+        Ok(known)
+    }
+
+    fn scan(&self, range: &Range<Key>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.engine.scan(range, limit)
+    }
+
+    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        let applied = self.engine.apply(changes);
+        // Also after an error: some of them may be there.
+        self.let_go_of(changes);
+        applied
+    }
+
+    fn shut(&self) {
+        self.engine.shut();
+        self.let_go_of_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Counts how often it is asked for a row.
+    #[derive(Default)]
+    struct Counting {
+        rows: Mutex<Changes>,
+        asked: AtomicUsize,
+    }
+
+    impl Engine for Counting {
+        const NAME: &'static str = "counting";
+
+        fn open(&self) -> Result<(), OpenError> {
+            Ok(())
+        }
+
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            Ok(self.rows.lock().expect("no panic").get(key).cloned().flatten())
+        }
+
+        fn scan(&self, _: &Range<Key>, _: usize) -> Result<Vec<Row>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+            let rows = changes.iter().map(|(key, value)| (key.clone(), value.clone()));
+            self.rows.lock().expect("no panic").extend(rows);
+            Ok(())
+        }
+
+        fn shut(&self) {}
+    }
+
+    fn warm() -> Warm<Counting> {
+        Warm::new(Counting::default(), 64 * CACHE_BYTES_PER_ROW)
+    }
+
+    /// What it answers, and how often the engine was asked for that.
+    fn get(warm: &Warm<Counting>, key: &str) -> (Known, usize) {
+        let before = warm.engine.asked.load(Ordering::SeqCst);
+        let known = warm.get(key.as_bytes()).expect("an open engine");
+        (known, warm.engine.asked.load(Ordering::SeqCst) - before)
+    }
+
+    fn write(warm: &Warm<Counting>, key: &'static str, value: Option<&[u8]>) {
+        let value = value.map(Bytes::copy_from_slice);
+        warm.apply(&[(Key::from(key), value)].into_iter().collect()).expect("an open engine");
+    }
+
+    #[test]
+    fn a_row_of_people_is_read_once_until_it_changes() {
+        let warm = warm();
+        assert_eq!(get(&warm, "U1"), (None, 1));
+        assert_eq!(get(&warm, "U1"), (None, 0), "that there is none is held, too");
+        write(&warm, "U1", Some(b"a"));
+        assert_eq!(get(&warm, "U1"), (Some("a".into()), 1));
+        write(&warm, "U2", Some(b"b"));
+        assert_eq!(get(&warm, "U1"), (Some("a".into()), 0));
+        write(&warm, "U1", None);
+        assert_eq!(get(&warm, "U1"), (None, 1));
+        warm.shut();
+        assert_eq!(get(&warm, "U1"), (None, 1));
+    }
+
+    #[test]
+    fn rows_of_messages_and_long_rows_are_not_held() {
+        let warm = warm();
+        write(&warm, "S1", Some(b"a"));
+        write(&warm, "U1", Some(&[b'a'; ROW_BYTES_MAX + 1]));
+        for key in ["S1", "U1"] {
+            assert_eq!(get(&warm, key).1, 1);
+            assert_eq!(get(&warm, key).1, 1, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_held_after_it() {
+        let warm = warm();
+        let read_at = warm.changes.load(Ordering::SeqCst);
+        write(&warm, "U1", Some(b"new"));
+        warm.hold(b"U1", &Some("old".into()), read_at);
+        assert_eq!(get(&warm, "U1"), (Some("new".into()), 1));
+    }
+
+    #[test]
+    fn rows_of_one_place_displace_each_other() {
+        let warm = Warm::new(Counting::default(), 0);
+        write(&warm, "U1", Some(b"a"));
+        write(&warm, "U2", Some(b"b"));
+        for (key, value) in [("U1", "a"), ("U2", "b"), ("U1", "a")] {
+            assert_eq!(get(&warm, key), (Some(value.into()), 1));
+        }
+    }
+}
