@@ -121,6 +121,13 @@ pub struct Seen {
     previous: Option<Bytes>,
 }
 
+/// What the cache in front of the store knows a message by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontKey {
+    digest: u128,
+    window: Duration,
+}
+
 struct FrontEntry {
     expires_at: UnixMs,
     message_id: MessageId,
@@ -195,43 +202,37 @@ impl Dedupe {
 
     /// Asks the cache in front: the id this very message, to these very receivers, was accepted
     /// under. `None` proves nothing.
-    pub fn front_hit(
-        &self,
-        identity: Identity,
-        receivers: &[UserId],
-        now: UnixMs,
-    ) -> Option<MessageId> {
-        let key = front_key(identity, receivers);
+    pub fn front_hit(&self, key: FrontKey, now: UnixMs) -> Option<MessageId> {
         let mut shard = self.shard(key);
-        let entry = shard.get(&key)?;
+        let entry = shard.get(&key.digest)?;
         (entry.expires_at > now).then_some(entry.message_id)
     }
 
     /// Tells the cache in front, after the commit.
-    pub fn remember(&self, identity: Identity, receivers: &[UserId], message_id: MessageId) {
-        let key = front_key(identity, receivers);
-        let expires_at = message_id.accepted_at().after(identity.window);
-        self.shard(key).put(key, FrontEntry { expires_at, message_id });
+    pub fn remember(&self, key: FrontKey, message_id: MessageId) {
+        let expires_at = message_id.accepted_at().after(key.window);
+        self.shard(key).put(key.digest, FrontEntry { expires_at, message_id });
     }
 
     fn shard(
         &self,
-        key: u128,
+        key: FrontKey,
     ) -> std::sync::MutexGuard<'_, LruCache<u128, FrontEntry, RandomState>> {
-        let shard = &self.front[key as usize % FRONT_SHARDS];
+        let shard = &self.front[key.digest as usize % FRONT_SHARDS];
         shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-fn front_key(identity: Identity, receivers: &[UserId]) -> u128 {
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(receivers.len() + 1);
-    let digest = identity.digest.to_be_bytes();
-    parts.push(&digest);
-    parts.extend(receivers.iter().map(|user| user.as_str().as_bytes()));
-    digest128(&parts)
-}
-
 impl Identity {
+    /// What the cache in front knows it by, together with these receivers.
+    pub fn front_key(self, receivers: &[UserId]) -> FrontKey {
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(receivers.len() + 1);
+        let digest = self.digest.to_be_bytes();
+        parts.push(&digest);
+        parts.extend(receivers.iter().map(|user| user.as_str().as_bytes()));
+        FrontKey { digest: digest128(&parts), window: self.window }
+    }
+
     fn bucket(self, now: UnixMs) -> u32 {
         let window_ms = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX).max(1);
         u32::try_from(now.0 / window_ms).unwrap_or(u32::MAX)
@@ -368,11 +369,11 @@ mod tests {
         let identity = dedupe.identity(APP, &message, DedupeRule::Chat);
         let at = UnixMs(1_000_000);
         let id = MessageId::new(at, Partition::of_hash(1), 7);
-        dedupe.remember(identity, &message.receivers, id);
-        assert_eq!(dedupe.front_hit(identity, &message.receivers, at), Some(id));
-        assert_eq!(dedupe.front_hit(identity, &message.receivers[..1], at), None);
+        dedupe.remember(identity.front_key(&message.receivers), id);
+        assert_eq!(dedupe.front_hit(identity.front_key(&message.receivers), at), Some(id));
+        assert_eq!(dedupe.front_hit(identity.front_key(&message.receivers[..1]), at), None);
         let later = at.after(Duration::from_secs(120));
-        assert_eq!(dedupe.front_hit(identity, &message.receivers, later), None);
+        assert_eq!(dedupe.front_hit(identity.front_key(&message.receivers), later), None);
     }
 
     #[test]

@@ -311,7 +311,8 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
         let blocked = dispatch.is_blocked(lane.cert_id(), now);
         for held in lane.take(blocked, now, dispatch.rooms.clock.instant()) {
             let carried = carry(dispatch.clone(), lane.clone(), held, answered.clone());
-            dispatch.tasks.spawn(carried);
+            // Boxed, for a task is moved about while it is made and when it ends.
+            dispatch.tasks.spawn(Box::pin(carried));
         }
         if lane.wants_more() {
             dispatch.look();

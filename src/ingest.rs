@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::dedupe::{Dedupe, DedupeRule, Identity, Seen, partition_of};
+use crate::dedupe::{Dedupe, DedupeRule, FrontKey, Identity, Seen, partition_of};
 use crate::digest;
 use crate::facts::{self, Facts};
 use crate::ledger::{Entry, Waiting};
@@ -113,6 +113,7 @@ struct Draft {
     content: Bytes,
     message_id: MessageId,
     identity: Identity,
+    front: FrontKey,
     partition: Partition,
     /// Nothing but these devices, when set.
     only: Option<Vec<(UserId, DeviceId)>>,
@@ -176,7 +177,7 @@ impl Ingest {
                 Err(invalid) => Some(Taken::Invalid(invalid)),
                 Ok((message, content)) => {
                     let draft = self.draft(app, message, content, rule, now);
-                    match self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
+                    match self.dedupe.front_hit(draft.front, now) {
                         Some(of) => Some(self.repeat(app, &draft, of)),
                         None => {
                             drafts.push((index, draft));
@@ -210,8 +211,10 @@ impl Ingest {
         now: UnixMs,
     ) -> Draft {
         let partition = partition_of(app.app, &message, rule);
+        let identity = self.dedupe.identity(app.app, &message, rule);
         Draft {
-            identity: self.dedupe.identity(app.app, &message, rule),
+            identity,
+            front: identity.front_key(&message.receivers),
             message_id: MessageId::new(now, partition, fastrand::u64(..)),
             message: Arc::new(message),
             content,
@@ -237,7 +240,7 @@ impl Ingest {
             Err(invalid) => return Ok(Taken::Invalid(invalid)),
         };
         let draft = Draft { only, ..self.draft(app, message, content, DedupeRule::Chat, now) };
-        if let Some(of) = self.dedupe.front_hit(draft.identity, &draft.message.receivers, now) {
+        if let Some(of) = self.dedupe.front_hit(draft.front, now) {
             return Ok(self.repeat(app, &draft, of));
         }
         let ready = self.prepare(app, draft, &Seen::default(), now).await?;
@@ -384,8 +387,8 @@ impl Ingest {
     }
 
     fn accepted(&self, ready: Ready, born: &mut Vec<Born>) -> Taken {
-        let Draft { message, message_id, identity, .. } = ready.draft;
-        self.dedupe.remember(identity, &message.receivers, message_id);
+        let Draft { message, message_id, front, .. } = ready.draft;
+        self.dedupe.remember(front, message_id);
         self.waiting.grew(ready.in_flight, ready.queued_bytes);
         born.extend(ready.born);
         let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
@@ -410,7 +413,7 @@ impl Ingest {
             }
             let seen = draft.identity.read(rows, now)?;
             if let Some(of) = repeated(&draft.message, &seen) {
-                self.dedupe.remember(draft.identity, &draft.message.receivers, of);
+                self.dedupe.remember(draft.front, of);
                 return Ok(self.repeat(app, &draft, of));
             }
             let mut ready = self.prepare(app, draft, &seen, now).await?;
