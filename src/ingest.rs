@@ -128,6 +128,14 @@ struct Ready {
     queued_bytes: i64,
 }
 
+/// What the commits of one request come to.
+#[derive(Default)]
+struct Done {
+    born: Vec<Born>,
+    c2c: usize,
+    group: usize,
+}
+
 impl Ingest {
     /// Builds the stage. Parcels go to `hand_over`; `waiting` counts what waits.
     pub fn new(
@@ -198,7 +206,7 @@ impl Ingest {
             }
             ready.push((index, self.prepare(app, draft, &Seen::default(), now).await?));
         }
-        self.commit(app, ready, &mut taken).await?;
+        self.commit(app, ready, &mut taken, now).await?;
         Ok(taken.into_iter().flatten().collect())
     }
 
@@ -245,7 +253,7 @@ impl Ingest {
         }
         let ready = self.prepare(app, draft, &Seen::default(), now).await?;
         let mut taken = [None];
-        self.commit(app, vec![(0, ready)], &mut taken).await?;
+        self.commit(app, vec![(0, ready)], &mut taken, now).await?;
         let [taken] = taken;
         taken.ok_or_else(|| StoreError::Conflict.into())
     }
@@ -287,7 +295,7 @@ impl Ingest {
             .decider
             .decide(app, &draft.message, draft.message_id, &seen.mark, only, now)
             .await?;
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_room(2, 5, 8);
         if digest::wanted(app, &draft.message) {
             sum_up(app, &draft, &decided.opening, &mut batch);
         }
@@ -362,18 +370,19 @@ impl Ingest {
         app: &App,
         mut ready: Vec<(usize, Ready)>,
         taken: &mut [Option<Taken>],
+        now: UnixMs,
     ) -> Result<(), IngestError> {
         let batches = ready
             .iter_mut()
             .map(|(_, ready)| (ready.draft.partition, std::mem::take(&mut ready.batch)))
             .collect();
         let results = self.store.commit_all(batches).await;
-        let mut born = Vec::new();
+        let mut done = Done::default();
         let mut failed = None;
         for ((index, ready), result) in ready.into_iter().zip(results) {
             match result {
-                Ok(()) => taken[index] = Some(self.accepted(ready, &mut born)),
-                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut born).await {
+                Ok(()) => taken[index] = Some(self.accepted(ready, &mut done)),
+                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut done).await {
                     Ok(known) => taken[index] = Some(known),
                     Err(error) => failed = Some(error),
                 },
@@ -382,18 +391,24 @@ impl Ingest {
             }
         }
         // What was committed is handed on even when a neighbour failed: it is accepted.
-        self.hand_over.give(born);
+        self.hand_over.give(done.born);
+        let took = self.clock.now().since(now);
+        events::messages_counted(MessageKind::C2c, done.c2c, took);
+        events::messages_counted(MessageKind::Group, done.group, took);
         failed.map_or(Ok(()), Err)
     }
 
-    fn accepted(&self, ready: Ready, born: &mut Vec<Born>) -> Taken {
+    fn accepted(&self, ready: Ready, done: &mut Done) -> Taken {
         let Draft { message, message_id, front, .. } = ready.draft;
         self.dedupe.remember(front, message_id);
         self.waiting.grew(ready.in_flight, ready.queued_bytes);
-        born.extend(ready.born);
+        done.born.extend(ready.born);
         let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
-        let took = self.clock.now().since(message_id.accepted_at());
-        events::message_accepted(message_id, kind, message.receivers.len(), took);
+        match kind {
+            MessageKind::C2c => done.c2c += 1,
+            MessageKind::Group => done.group += 1,
+        }
+        events::message_accepted(message_id, kind, message.receivers.len());
         Taken::Accepted { message_id }
     }
 
@@ -402,7 +417,7 @@ impl Ingest {
         &self,
         app: &App,
         mut draft: Draft,
-        born: &mut Vec<Born>,
+        done: &mut Done,
     ) -> Result<Taken, IngestError> {
         for _ in 0..CONFLICTS_MAX {
             let now = self.clock.now();
@@ -419,7 +434,7 @@ impl Ingest {
             let mut ready = self.prepare(app, draft, &seen, now).await?;
             let batch = std::mem::take(&mut ready.batch);
             match self.store.commit(ready.draft.partition, batch).await {
-                Ok(()) => return Ok(self.accepted(ready, born)),
+                Ok(()) => return Ok(self.accepted(ready, done)),
                 Err(StoreError::Conflict) => draft = ready.draft,
                 Err(StoreError::Full) => return Err(IngestError::Full),
                 Err(error) => return Err(error.into()),

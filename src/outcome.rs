@@ -181,12 +181,14 @@ impl Outcome {
         }
         let mut committed = self.store.commit_all(batches).await.into_iter();
         let mut effects = Vec::with_capacity(parcels.len());
+        let mut settled = events::Settled::default();
         for (parcel, drawn) in parcels.iter().zip(drawn) {
             effects.push(drawn.and_then(|drawn| {
                 let committed = committed.next().unwrap_or(Err(StoreError::Conflict));
-                self.settled(parcel, drawn, committed)
+                self.settled(parcel, drawn, committed, &mut settled)
             }));
         }
+        settled.count();
         effects
     }
 
@@ -204,6 +206,7 @@ impl Outcome {
         parcel: &Settlement,
         drawn: Drawn,
         committed: Result<(), StoreError>,
+        settled: &mut events::Settled,
     ) -> Result<Effect, StoreError> {
         if !matches!(committed, Err(StoreError::Conflict)) {
             // After any other error the batch may have been applied, its events with it.
@@ -211,7 +214,7 @@ impl Outcome {
         }
         committed?;
         self.waiting.grew(-drawn.ended, drawn.queued_bytes);
-        self.report(parcel, &drawn);
+        report(parcel, &drawn, settled);
         Ok(drawn.effect)
     }
 
@@ -219,7 +222,8 @@ impl Outcome {
     fn draw(&self, parcel: &Settlement, last: &BTreeMap<u16, Attempt>, now: UnixMs) -> Drawn {
         let Settlement { certificate, held, said } = parcel;
         let certificate = certificate.as_deref();
-        let mut drawn = Drawn::default();
+        let batch = Batch::with_room(1, 2, 8);
+        let mut drawn = Drawn { batch, ..Drawn::default() };
         let mut left: Option<Parcel> = None;
         let mut results = Vec::with_capacity(said.len());
         let mut entry = Entry::default();
@@ -320,18 +324,18 @@ impl Outcome {
             }
         }
     }
+}
 
-    fn report(&self, parcel: &Settlement, drawn: &Drawn) {
-        let vendor = name_of(parcel.certificate.as_deref());
-        let message_id = parcel.held.parcel.message_id;
-        for said in &parcel.said {
-            if let Said::Answered { answer, .. } = said {
-                events::push_answered(message_id, vendor, answer.verdict.as_str(), &answer.code);
-            }
+fn report(parcel: &Settlement, drawn: &Drawn, settled: &mut events::Settled) {
+    let vendor = name_of(parcel.certificate.as_deref());
+    let message_id = parcel.held.parcel.message_id;
+    for said in &parcel.said {
+        if let Said::Answered { answer, .. } = said {
+            settled.push_answered(message_id, vendor, answer.verdict.as_str(), &answer.code);
         }
-        for terminal in &drawn.terminals {
-            events::delivery_ended(message_id, *terminal);
-        }
+    }
+    for terminal in &drawn.terminals {
+        settled.delivery_ended(message_id, *terminal);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Building and reading keys: a class byte, then fields whose byte order is their order.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::hash::BuildHasher;
 
 use bytes::{BufMut, Bytes};
+use foldhash::fast::FixedState;
 
 use crate::store::Key;
 
@@ -68,7 +70,13 @@ thread_local! {
     /// Where keys are built. A key is copied out at its final size, so that making one, which
     /// happens a dozen times per message, costs one allocation.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+
+    /// Keys of counters, where their hash says: every message adds to the same few.
+    static COMMON: RefCell<[Key; COMMON_KEYS]> = RefCell::new(std::array::from_fn(|_| Key::new()));
 }
+
+/// How many keys of counters a thread remembers; a power of two.
+const COMMON_KEYS: usize = 128;
 
 /// Builds one key, field by field.
 #[derive(Clone, Debug)]
@@ -120,6 +128,21 @@ impl KeyBuilder {
         let key = Bytes::copy_from_slice(&self.0);
         SCRATCH.set(self.0);
         key
+    }
+
+    /// The finished key of a counter that is added to all the time: no copy of its own when it was
+    /// made lately.
+    pub fn finish_common(self) -> Key {
+        let hash = FixedState::default().hash_one(self.0.as_slice());
+        COMMON.with_borrow_mut(|common| {
+            let known = &mut common[hash as usize % COMMON_KEYS];
+            if known[..] != self.0[..] {
+                *known = Bytes::copy_from_slice(&self.0);
+            }
+            let key = known.clone();
+            SCRATCH.set(self.0);
+            key
+        })
     }
 
     /// The range of every key that begins with what was built so far.
@@ -221,6 +244,16 @@ mod tests {
         assert!(range.contains(&inside));
         assert!(!range.contains(&sibling));
         assert_eq!(after_prefix(&[1, 0xFF]).as_ref(), &[2]);
+    }
+
+    #[test]
+    fn a_common_key_is_the_same_as_any_other() {
+        for _ in 0..2 {
+            for number in 0..1_000 {
+                let key = || KeyBuilder::new(Class::Ledger).u64(7).u16(number);
+                assert_eq!(key().finish_common(), key().finish());
+            }
+        }
     }
 
     #[test]

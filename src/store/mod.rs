@@ -71,6 +71,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// An empty batch with room for what a message or a parcel usually needs, so that its lists
+    /// are made once.
+    pub fn with_room(expect: usize, put: usize, add: usize) -> Self {
+        Batch {
+            expect: Vec::with_capacity(expect),
+            put: Vec::with_capacity(put),
+            delete: Vec::new(),
+            add: Vec::with_capacity(add),
+        }
+    }
+
     /// Whether it neither asks nor changes anything.
     pub fn is_empty(&self) -> bool {
         self.expect.is_empty()

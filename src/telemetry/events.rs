@@ -4,6 +4,7 @@
 //! delivery. Label arguments are `&'static str`, so that they can only come from a closed set:
 //! a vendor's profile name, `Verdict::as_str`, `Terminal::as_str`, `Reason::as_str`.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use metrics::{
@@ -111,16 +112,17 @@ impl MessageKind {
     }
 }
 
-/// A message is committed. `message_id` is its id as text, `took` the time from reading it.
-pub fn message_accepted(
-    message_id: impl std::fmt::Display,
-    kind: MessageKind,
-    receivers: usize,
-    took: Duration,
-) {
-    counter!(MESSAGES_ACCEPTED, "kind" => kind.as_str()).increment(1);
-    histogram!(ACCEPT_SECONDS).record(took);
+/// A message is committed. `message_id` is its id as text.
+pub fn message_accepted(message_id: impl Display, kind: MessageKind, receivers: usize) {
     debug!(%message_id, kind = kind.as_str(), receivers, "message accepted");
+}
+
+/// So many messages of a request are committed; `took` is the time from reading the first.
+pub fn messages_counted(kind: MessageKind, messages: usize, took: Duration) {
+    if messages > 0 {
+        counter!(MESSAGES_ACCEPTED, "kind" => kind.as_str()).increment(messages as u64);
+        histogram!(ACCEPT_SECONDS).record_many(took, messages);
+    }
 }
 
 /// Why new messages are refused although they are right.
@@ -158,31 +160,64 @@ pub fn messages_turned_away(cause: TurnedAway, messages: u64) {
 }
 
 /// A repeat was recognised; `of` is the message it lost against.
-pub fn duplicate_dropped(of: impl std::fmt::Display) {
+pub fn duplicate_dropped(of: impl Display) {
     counter!(DUPLICATES).increment(1);
     debug!(%of, "duplicate dropped");
 }
 
-/// A delivery reached its terminal state.
-pub fn delivery_ended(message_id: impl std::fmt::Display, terminal: Terminal) {
-    let state = terminal.as_str();
+/// What parcels that were settled together add to the counters. Most of it is alike: each counter
+/// is looked up once.
+#[derive(Debug, Default)]
+pub struct Settled {
+    ended: Vec<(Terminal, u64)>,
+    pushes: Vec<((&'static str, &'static str), u64)>,
+}
+
+impl Settled {
+    /// A delivery reached its terminal state.
+    pub fn delivery_ended(&mut self, message_id: impl Display, terminal: Terminal) {
+        let (state, reason) = labels_of(terminal);
+        debug!(%message_id, state, reason, "delivery ended");
+        tally(&mut self.ended, terminal);
+    }
+
+    /// A vendor answered for one delivery. `code` is the vendor's own; it is logged, not a label.
+    pub fn push_answered(
+        &mut self,
+        message_id: impl Display,
+        vendor: &'static str,
+        verdict: &'static str,
+        code: &str,
+    ) {
+        debug!(%message_id, vendor, verdict, code, "vendor answered");
+        tally(&mut self.pushes, (vendor, verdict));
+    }
+
+    /// Adds it to the counters.
+    pub fn count(self) {
+        for (terminal, deliveries) in self.ended {
+            let (state, reason) = labels_of(terminal);
+            counter!(DELIVERIES, "state" => state, "reason" => reason).increment(deliveries);
+        }
+        for ((vendor, verdict), pushes) in self.pushes {
+            counter!(PUSHES, "vendor" => vendor, "verdict" => verdict).increment(pushes);
+        }
+    }
+}
+
+fn tally<T: PartialEq>(counts: &mut Vec<(T, u64)>, one: T) {
+    match counts.iter_mut().find(|(known, _)| *known == one) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((one, 1)),
+    }
+}
+
+fn labels_of(terminal: Terminal) -> (&'static str, &'static str) {
     let reason = match terminal {
         Terminal::Suppressed(reason) => reason.as_str(),
         _ => "",
     };
-    counter!(DELIVERIES, "state" => state, "reason" => reason).increment(1);
-    debug!(%message_id, state, reason, "delivery ended");
-}
-
-/// A vendor answered for one delivery. `code` is the vendor's own; it is logged, not a label.
-pub fn push_answered(
-    message_id: impl std::fmt::Display,
-    vendor: &'static str,
-    verdict: &'static str,
-    code: &str,
-) {
-    counter!(PUSHES, "vendor" => vendor, "verdict" => verdict).increment(1);
-    debug!(%message_id, vendor, verdict, code, "vendor answered");
+    (terminal.as_str(), reason)
 }
 
 /// One request to a vendor took this long.
@@ -323,13 +358,13 @@ pub fn results_posted(kind: &'static str, results: u64) {
 }
 
 /// A chat server did not take push results; they are posted again.
-pub fn results_post_failed(app: impl std::fmt::Display, kind: &'static str, why: &str) {
+pub fn results_post_failed(app: impl Display, kind: &'static str, why: &str) {
     counter!(RESULTS_POSTS_FAILED, "kind" => kind).increment(1);
     warn!(%app, kind, why, "push results could not be posted, trying again");
 }
 
 /// Push results are given up: `too_old`, `too_many`, or `no_address`.
-pub fn results_dropped(app: impl std::fmt::Display, cause: &'static str, results: u64) {
+pub fn results_dropped(app: impl Display, cause: &'static str, results: u64) {
     counter!(RESULTS_DROPPED, "cause" => cause).increment(results);
     warn!(%app, cause, results, "push results dropped");
 }
@@ -359,10 +394,13 @@ mod tests {
     #[test]
     fn a_suppressed_delivery_is_counted_under_its_reason() {
         let text = recorded(|| {
-            delivery_ended("01J", Terminal::Suppressed(Reason::StaleLogin));
-            delivery_ended("01J", Terminal::DeadLetter);
+            let mut settled = Settled::default();
+            settled.delivery_ended("01J", Terminal::Suppressed(Reason::StaleLogin));
+            settled.delivery_ended("01K", Terminal::DeadLetter);
+            settled.delivery_ended("01L", Terminal::Suppressed(Reason::StaleLogin));
+            settled.count();
         });
-        let suppressed = r#"offpush_deliveries_total{state="suppressed",reason="stale_login"} 1"#;
+        let suppressed = r#"offpush_deliveries_total{state="suppressed",reason="stale_login"} 2"#;
         assert!(text.contains(suppressed), "{text}");
         assert!(text.contains(r#"{state="dead_letter",reason=""} 1"#), "{text}");
     }
