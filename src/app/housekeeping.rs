@@ -31,14 +31,21 @@ const FORGET_EVERY: Duration = Duration::from_secs(20);
 /// Rows removed by one commit: large batches make an embedded engine's files grow.
 const ROWS_PER_COMMIT: usize = 64;
 
-/// Commits of removals handed in together.
-const COMMITS_TOGETHER: usize = 16;
+/// Commits of removals handed in together: while there is time, and when there is not.
+const COMMITS_TOGETHER: [usize; 2] = [4, 16];
 
 /// Traces are kept at least so long, however large the store is.
 const KEEP_MIN: Duration = Duration::from_secs(60);
 
-/// Pause after so many removals, so that forgetting never starves taking.
+/// Pause after so many removals when there is no time, so that forgetting never starves taking.
 const BREATH: Duration = Duration::from_millis(20);
+
+/// For so long removals take their time: seen marks come due by the window, hundreds of thousands
+/// at once, and nobody waits for their end. What is left then is removed as fast as may be.
+const UNHURRIED: Duration = Duration::from_secs(60);
+
+/// While there is time, the pause after removals in multiples of what they took.
+const REST: u32 = 4;
 
 /// Starts the rounds; they end when the relay stops.
 pub fn start(
@@ -156,9 +163,12 @@ async fn remove(api: &Api, range: Range<Key>, what: &str) {
 }
 
 async fn remove_rows(api: &Api, mut range: Range<Key>) -> Result<usize, StoreError> {
+    let began = api.clock.instant();
     let mut removed = 0;
     loop {
-        let limit = ROWS_PER_COMMIT * COMMITS_TOGETHER;
+        let started = api.clock.instant();
+        let is_hurried = started.saturating_duration_since(began) > UNHURRIED;
+        let limit = ROWS_PER_COMMIT * COMMITS_TOGETHER[usize::from(is_hurried)];
         let rows = api.store.scan(Scope::Everywhere, range.clone(), limit).await?;
         let found = rows.len();
         if let Some((last, _)) = rows.last() {
@@ -178,7 +188,8 @@ async fn remove_rows(api: &Api, mut range: Range<Key>) -> Result<usize, StoreErr
         if found < limit {
             return Ok(removed);
         }
-        tokio::time::sleep(BREATH).await;
+        let took = api.clock.instant().saturating_duration_since(started);
+        tokio::time::sleep(if is_hurried { BREATH } else { took * REST }).await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! Rows of people at hand, in front of an engine.
 //!
-//! Accounts, owners of tokens and badges are looked for when a message is accepted, and milliseconds
-//! later again, when it is sent; who is busy gets many. An engine walks its tree each time. Here a
-//! row lies where its key's hash says, until another row of the same place is read: one look, no
-//! order to keep, and a bounded number of rows.
+//! Accounts, owners of tokens and badges are looked for when a message is accepted, and
+//! milliseconds later again, when it is sent; who is busy gets many. An engine walks its tree each
+//! time. Here a row lies where its key's hash says, until another row of the same place is read:
+//! one look, no order to keep, and a bounded number of rows.
 //!
 //! What is held is what the engine holds. Changes reach an engine through [`Engine::apply`] alone,
 //! which lets go of the rows it changes; until then the embedded store finds their newer values

@@ -1,0 +1,190 @@
+//! A message as it came: its fields found and not yet read.
+//!
+//! What the queue keeps of a message is its fields as they were written, so they are found first
+//! and read afterwards.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::model::id::{GroupId, UserId};
+use crate::model::message::fields::{
+    Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
+    push_info, raw_bytes, task_id, user,
+};
+use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice};
+use crate::model::push_info::filled;
+
+/// The mistake of text that is no message at all.
+pub(super) fn not_json(error: serde_json::Error) -> Invalid {
+    Invalid {
+        code: "90001",
+        message: format!("the message is not valid JSON: {error}"),
+        field: None,
+    }
+}
+
+macro_rules! wire_fields {
+    ($($name:literal => $field:ident,)*) => {
+        /// Every known field, found but not yet read.
+        #[derive(Default)]
+        pub(super) struct Wire<'a> {
+            $(pub(super) $field: Option<&'a RawValue>,)*
+            unknown: u32,
+        }
+
+        impl Wire<'_> {
+            /// The known fields but the receivers, as they were written.
+            pub(super) fn content(&self) -> Bytes {
+                let mut json = Vec::with_capacity(512);
+                json.push(b'{');
+                $(write_field(&mut json, $name, self.$field);)*
+                json.push(b'}');
+                Bytes::from(json)
+            }
+        }
+
+        impl<'de> Visitor<'de> for WireVisitor {
+            type Value = Wire<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a message object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Wire<'de>, A::Error> {
+                let mut wire = Wire::default();
+                while let Some(Name(name)) = map.next_key()? {
+                    match name.as_ref() {
+                        $($name => wire.$field = Some(map.next_value()?),)*
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            wire.unknown += 1;
+                        }
+                    }
+                }
+                Ok(wire)
+            }
+        }
+    };
+}
+
+struct WireVisitor;
+
+fn write_field(json: &mut Vec<u8>, name: &str, raw: Option<&RawValue>) {
+    let Some(raw) = present(raw).filter(|_| name != "To_Account") else { return };
+    if json.len() > 1 {
+        json.push(b',');
+    }
+    json.push(b'"');
+    json.extend_from_slice(name.as_bytes());
+    json.extend_from_slice(b"\":");
+    json.extend_from_slice(raw.get().as_bytes());
+}
+
+wire_fields! {
+    "From_Account" => from,
+    "To_Account" => to,
+    "GroupId" => group,
+    "MsgSeq" => seq,
+    "MsgRandom" => random,
+    "MsgTime" => time,
+    "MsgTimeStamp" => time_stamp,
+    "MsgKey" => key,
+    "TaskId" => task_id,
+    "DataId" => data_id,
+    "MsgLifeTime" => life_time,
+    "OnlineOnlyFlag" => online_only,
+    "SendMsgResult" => send_result,
+    "MsgPriority" => priority,
+    "SendMsgControl" => control,
+    "GroupAtInfo" => at,
+    "FromNick" => from_nick,
+    "GroupName" => group_name,
+    "UnreadMsgNum" => unread,
+    "CloudCustomData" => custom_data,
+    "MsgBody" => body,
+    "OfflinePushInfo" => push,
+    "Notice" => notice,
+}
+
+impl<'de> Deserialize<'de> for Wire<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WireVisitor)
+    }
+}
+
+impl Wire<'_> {
+    /// Reads every field but the receivers.
+    pub(super) fn read(self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
+        let from = user(self.from, "From_Account", "90008")?;
+        let random = match present(self.random) {
+            None => return Err(Invalid::new("90005", "MsgRandom", "MsgRandom is missing")),
+            Some(raw) => serde_json::from_str::<u32>(raw.get()).map_err(|_| {
+                Invalid::new(
+                    "90005",
+                    "MsgRandom",
+                    "MsgRandom must be an integer from 0 to 4294967295",
+                )
+            })?,
+        };
+        let group = match optional::<String>(self.group, "GroupId", "10004")? {
+            Some(id) if id.is_empty() => None,
+            Some(id) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
+            None => None,
+        };
+        let body_bytes = raw_bytes(self.body) + raw_bytes(self.custom_data);
+        if body_bytes > BODY_BYTES_MAX {
+            let message =
+                format!("the message has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed");
+            return Err(Invalid::new("93000", "MsgBody", message));
+        }
+        let elements = elements(self.body)?;
+        let push = push_info(self.push)?;
+        let notice = optional::<Notice>(self.notice, "Notice", "10004")?;
+        let says_nothing = filled(&push.title).is_none() && filled(&push.desc).is_none();
+        if elements.is_empty() && says_nothing && notice.is_none() {
+            let message = "MsgBody, or OfflinePushInfo with a Title or Desc, is required";
+            return Err(Invalid::new("90002", "MsgBody", message));
+        }
+        let content = present(self.body).or(present(self.push)).map_or("", RawValue::get);
+        let control = optional::<Vec<String>>(self.control, "SendMsgControl", "10004")?;
+        let has = |word: &str| control.iter().flatten().any(|given| given == word);
+        let life_time = optional::<u64>(self.life_time, "MsgLifeTime", "90044")?;
+        let online_only = optional::<i64>(self.online_only, "OnlineOnlyFlag", "10004")?;
+        let time_s = match optional(self.time, "MsgTime", "90006")? {
+            Some(time) => Some(time),
+            None => optional(self.time_stamp, "MsgTimeStamp", "90006")?,
+        };
+        Ok(Message {
+            from,
+            receivers,
+            group,
+            seq: optional(self.seq, "MsgSeq", "10004")?,
+            random,
+            time_s,
+            key: optional(self.key, "MsgKey", "90054")?,
+            task_id: task_id(self.task_id)?,
+            data_id: data_id(self.data_id)?,
+            life_time_s: life_time.map(|s| s.min(u64::from(LIFE_TIME_S_MAX)) as u32),
+            online_only: online_only.is_some_and(|flag| flag > 0),
+            send_result: optional(self.send_result, "SendMsgResult", "10004")?,
+            priority: priority(self.priority)?,
+            no_unread: has("NoUnread"),
+            with_mute: has("WithMuteNotifications"),
+            mentions: mentions(self.at)?,
+            from_nick: optional(self.from_nick, "FromNick", "10004")?,
+            group_name: optional(self.group_name, "GroupName", "10004")?,
+            unread: optional::<i64>(self.unread, "UnreadMsgNum", "10004")?
+                .and_then(|unread| u32::try_from(unread).ok()),
+            custom_data: optional(self.custom_data, "CloudCustomData", "10004")?,
+            elements,
+            push,
+            notice,
+            content_digest: content_digest(content),
+            unknown_fields: self.unknown,
+        })
+    }
+}
