@@ -280,8 +280,8 @@ async fn follow_credentials(dispatch: Arc<Dispatch>) {
             let before = known.insert(info.cert_id, state);
             if before.is_some_and(|before| before != state) {
                 let lane = dispatch.lane(info.cert_id);
-                lane.renew_connections();
-                dispatch.rooms.transport.retire(info.cert_id.0, lane.generation());
+                let generation = lane.renew_connections(lane.generation());
+                dispatch.rooms.transport.retire(info.cert_id.0, generation);
                 if info.broken.is_none() {
                     lane.forgive(dispatch.rooms.clock.instant());
                     dispatch.hurry(info.cert_id);
@@ -334,10 +334,10 @@ async fn carry(
         let delivered = dispatch.deliver(&lane, held).await;
         lane.answered(size);
         match delivered {
-            Ok(settlement) => {
+            Ok((settlement, generation)) => {
                 let pending = dispatch.tasks.token();
                 // The receiver ends only after the last sender.
-                let _ = answered.send(Answered { settlement, pending });
+                let _ = answered.send(Answered { settlement, generation, pending });
             }
             Err(lost) => {
                 lane.release(lost);

@@ -1,14 +1,10 @@
-//! One certificate's lane: what waits in memory, in which order it goes out, and how fast.
-//!
-//! High goes before Normal before Low; every [`AGING`]th parcel goes to the one that waited
-//! longest, so that Low still moves.
+//! One certificate's lane: what waits in memory (`waiting`), how fast it goes out (`pace`), and what
+//! is learned from the vendor's answers.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use foldhash::HashMap;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -23,40 +19,17 @@ use crate::outcome::Effect;
 use crate::queue::handover::FullLanes;
 use crate::queue::{Held, ParcelId};
 
-/// Every so many parcels the longest wait wins over priority.
-const AGING: u64 = 8;
+mod pace;
+mod waiting;
+
+use pace::{Pace, TOGETHER_MAX};
+use waiting::Waiting;
 
 /// Longest time a lane waits before it looks for what expired.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many times the deliveries at the vendor may be taken and not yet written down.
 const UNSETTLED_FACTOR: usize = 4;
-
-/// Parcels started in one go, before the lane looks around again.
-const TOGETHER_MAX: usize = 256;
-
-#[derive(Default)]
-struct Waiting {
-    /// By priority: high, normal, low.
-    ready: [VecDeque<Held>; 3],
-    /// Everything this lane holds, waiting or at the vendor, and since when it could go.
-    held: HashMap<ParcelId, UnixMs>,
-    taken: u64,
-}
-
-struct Pace {
-    breaker: Breaker,
-    slow_until: Option<Instant>,
-    paused: bool,
-    /// Deliveries at the vendor.
-    in_flight: usize,
-    /// Deliveries taken and not yet written down, those at the vendor included.
-    unsettled: usize,
-    suspects: usize,
-    failed_handshakes: u32,
-    /// What the last failure said, until the vendor answers again.
-    trouble: Option<String>,
-}
 
 /// A lane.
 pub struct Lane {
@@ -106,16 +79,7 @@ impl Lane {
         Lane {
             cert_id,
             waiting: Mutex::new(Waiting::default()),
-            pace: Mutex::new(Pace {
-                breaker,
-                slow_until: None,
-                paused: false,
-                in_flight: 0,
-                unsettled: 0,
-                suspects: 0,
-                failed_handshakes: 0,
-                trouble: None,
-            }),
+            pace: Mutex::new(Pace::new(breaker)),
             wake: Notify::new(),
             generation: AtomicU32::new(1),
             behind: std::sync::atomic::AtomicBool::new(false),
@@ -146,23 +110,28 @@ impl Lane {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// From now on other connections are to be used.
-    pub fn renew_connections(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+    /// From now on other connections are to be used than those of `generation`; which those are.
+    /// All that was in flight on them may say so: the first is listened to.
+    pub fn renew_connections(&self, generation: u32) -> u32 {
+        let next = generation.wrapping_add(1);
+        let order = Ordering::Relaxed;
+        match self.generation.compare_exchange(generation, next, order, order) {
+            Ok(_) => next,
+            Err(newer) => newer,
+        }
     }
 
     /// Takes a parcel that could go since `since`; gives it back when there is no room.
     pub fn push(&self, held: Held, since: UnixMs) -> Option<Held> {
         let mut waiting = self.waiting();
-        if waiting.ready.iter().map(VecDeque::len).sum::<usize>() >= self.parcels_max {
+        if waiting.len() >= self.parcels_max {
             drop(waiting);
             if !self.behind.load(Ordering::Relaxed) {
                 self.fell_behind(Some(since));
             }
             return Some(held);
         }
-        waiting.held.insert(held.id(), since);
-        waiting.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
+        waiting.push(held, since);
         drop(waiting);
         self.wake.notify_one();
         None
@@ -170,41 +139,23 @@ impl Lane {
 
     /// How many more parcels fit.
     pub fn room(&self) -> usize {
-        let waiting = self.waiting();
-        self.parcels_max.saturating_sub(waiting.ready.iter().map(VecDeque::len).sum())
+        self.parcels_max.saturating_sub(self.waiting().len())
     }
 
     /// Whether this lane has this parcel. A waiting one whose lease ended is dropped, so that its
     /// row can be claimed again; one at the vendor is kept.
     pub fn keeps(&self, id: ParcelId) -> bool {
-        let mut waiting = self.waiting();
-        if !waiting.held.contains_key(&id) {
-            return false;
-        }
-        let before: usize = waiting.ready.iter().map(VecDeque::len).sum();
-        for ready in &mut waiting.ready {
-            ready.retain(|held| held.id() != id);
-        }
-        let dropped = waiting.ready.iter().map(VecDeque::len).sum::<usize>() < before;
-        if dropped {
-            waiting.held.remove(&id);
-        }
-        !dropped
+        self.waiting().keeps(id)
     }
 
     /// A parcel is settled: its row may be claimed by whoever finds it.
     pub fn release(&self, id: ParcelId) {
-        self.waiting().held.remove(&id);
+        self.waiting().release(id);
     }
 
     /// Everything that waits, for giving it back.
     pub fn take_all(&self) -> Vec<Held> {
-        let mut waiting = self.waiting();
-        let mut all = Vec::new();
-        for ready in &mut waiting.ready {
-            all.extend(ready.drain(..));
-        }
-        all
+        self.waiting().take_all()
     }
 
     /// The parcels to start now. A blocked or paused lane starts only what has expired, so that it
@@ -307,9 +258,7 @@ impl Lane {
         if !runs {
             return None;
         }
-        let waiting = self.waiting();
-        let fronts = waiting.ready.iter().filter_map(VecDeque::front);
-        let oldest = fronts.filter_map(|held| waiting.held.get(&held.id())).min().copied();
+        let oldest = self.waiting().oldest();
         let behind = self.behind.load(Ordering::Relaxed);
         let stored = Some(self.behind_since.load(Ordering::Relaxed));
         let stored = stored.filter(|since| behind && *since != u64::MAX).map(UnixMs);
@@ -434,7 +383,7 @@ impl Lane {
             cert_id: self.cert_id,
             vendor: certificate.map(|cert| cert.vendor.profile().name),
             condition,
-            waiting: self.waiting().ready.iter().map(VecDeque::len).sum(),
+            waiting: self.waiting().len(),
             in_flight: pace.in_flight,
             resumes_in_s: closed.or(slow).map(|left| left.as_secs_f64().ceil() as u64),
         }
@@ -448,58 +397,6 @@ pub enum Turn {
     Opened,
     /// It closed: everything passes.
     Closed,
-}
-
-impl Pace {
-    /// How many parcels may start now; `None` when none may.
-    fn passes(&self, blocked: bool, instant: Instant) -> Option<usize> {
-        let slowed = self.slow_until.is_some_and(|until| until > instant);
-        if blocked || self.paused || slowed {
-            return None;
-        }
-        match self.breaker.passage(instant) {
-            Passage::Open => Some(TOGETHER_MAX),
-            Passage::Probe => Some(1),
-            Passage::Closed(_) => None,
-        }
-    }
-
-    /// Counts a parcel that starts.
-    fn start(&mut self, held: &Held) {
-        self.in_flight += held.parcel.deliveries.len();
-        self.unsettled += held.parcel.deliveries.len();
-    }
-}
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        self.ready.iter().all(VecDeque::is_empty)
-    }
-
-    fn next(&mut self) -> Option<Held> {
-        self.taken += 1;
-        let aged = self.taken.is_multiple_of(AGING);
-        let index = if aged {
-            let waited = |index: &usize| self.ready[*index].front().map(|held| held.leased_until);
-            (0..3).filter(|index| !self.ready[*index].is_empty()).min_by_key(waited)
-        } else {
-            (0..3).find(|index| !self.ready[*index].is_empty())
-        };
-        self.ready[index?].pop_front()
-    }
-
-    fn take_expired(&mut self, now: UnixMs) -> Vec<Held> {
-        let mut expired = Vec::new();
-        for ready in &mut self.ready {
-            if ready.iter().any(|held| held.parcel.expires_at <= now) {
-                let (over, left): (Vec<_>, Vec<_>) =
-                    ready.drain(..).partition(|held| held.parcel.expires_at <= now);
-                expired.extend(over);
-                ready.extend(left);
-            }
-        }
-        expired
-    }
 }
 
 #[cfg(test)]
@@ -551,6 +448,40 @@ mod tests {
     fn taken(lane: &Lane) -> Vec<UnixMs> {
         let taken = lane.take(false, UnixMs(0), Instant::now());
         taken.iter().map(|held| held.leased_until).collect()
+    }
+
+    #[test]
+    fn connections_are_renewed_once_however_many_ask() {
+        let lane = lane();
+        let first = lane.generation();
+        let second = lane.renew_connections(first);
+        assert_ne!(second, first);
+        assert_eq!(lane.renew_connections(first), second, "that was on the old ones");
+        assert_eq!(lane.generation(), second);
+        assert_ne!(lane.renew_connections(second), second);
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_may_not_send_starts_what_has_expired_and_nothing_else() {
+        let lane = lane();
+        let expiring = |id, expires_at| {
+            let mut held = urgent(id, 1, 100);
+            held.parcel.expires_at = UnixMs(expires_at);
+            held
+        };
+        for (id, expires_at) in [(1, 500), (2, 300), (3, 900)] {
+            lane.push(expiring(id, expires_at), UnixMs(0));
+        }
+        let expired = |now| {
+            let taken = lane.take(true, UnixMs(now), Instant::now());
+            taken.iter().map(|held| held.id().0.0).collect::<Vec<_>>()
+        };
+        assert_eq!(expired(299), [0; 0]);
+        assert_eq!(expired(300), [2]);
+        lane.push(expiring(4, 400), UnixMs(0));
+        assert_eq!(expired(400), [4], "one that came later may end sooner");
+        assert_eq!(expired(899), [1]);
+        assert_eq!(expired(u64::MAX), [3]);
     }
 
     #[tokio::test(start_paused = true)]

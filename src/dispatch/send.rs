@@ -79,20 +79,20 @@ impl Dispatch {
         &self,
         lane: &Lane,
         mut held: Held,
-    ) -> Result<Settlement, ParcelId> {
+    ) -> Result<(Settlement, u32), ParcelId> {
         if !self.renew_lease(&mut held).await {
             return Err(held.id());
         }
         let certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
-        let said = match self.say(lane, certificate.as_deref(), &held).await {
+        let (said, generation) = match self.say(lane, certificate.as_deref(), &held).await {
             Ok(said) => said,
             Err(error) => {
                 tracing::warn!(%error, "a parcel's facts cannot be read");
                 let until = self.rooms.clock.now().after(LEASE_MARGIN);
-                vec![Said::Postponed { until }; held.parcel.deliveries.len()]
+                (vec![Said::Postponed { until }; held.parcel.deliveries.len()], lane.generation())
             }
         };
-        Ok(Settlement { certificate, held, said })
+        Ok((Settlement { certificate, held, said }, generation))
     }
 
     /// Makes sure nobody else takes the parcel while it is at the vendor. Answers whether it is
@@ -114,13 +114,14 @@ impl Dispatch {
         }
     }
 
-    /// Finds out what is to be said about each delivery: by a rule, or by the vendor.
+    /// Finds out what is to be said about each delivery: by a rule, or by the vendor, over
+    /// connections of the generation answered.
     async fn say(
         &self,
         lane: &Lane,
         certificate: Option<&Certificate>,
         held: &Held,
-    ) -> Result<Vec<Said>, StoreError> {
+    ) -> Result<(Vec<Said>, u32), StoreError> {
         // Signing in may take long. It comes before the second look, so that nothing but the
         // request itself lies between that look and the vendor.
         let usable = |certificate: &&Certificate| {
@@ -135,11 +136,15 @@ impl Dispatch {
         };
         let mut said: Vec<Option<Said>> = self.look_again(held).await?;
         let open: Vec<usize> = (0..said.len()).filter(|index| said[*index].is_none()).collect();
+        let generation = lane.generation();
         if let (Some(certificate), Some(access)) = (certificate, access)
             && !open.is_empty()
         {
             let answers = match access {
-                Ok(access) => self.send(lane, certificate, access, held, &open).await,
+                Ok(access) => {
+                    let connections = self.sender.connections(certificate, generation);
+                    self.send(lane, certificate, (access, connections), held, &open).await
+                }
                 Err(answer) => {
                     let said = Said::Answered { answer, status: 0, latency: Duration::ZERO };
                     vec![said; open.len()]
@@ -151,7 +156,8 @@ impl Dispatch {
         }
         let now = self.rooms.clock.now();
         let postponed = || Said::Postponed { until: now.after(LEASE_MARGIN) };
-        Ok(said.into_iter().map(|said| said.unwrap_or_else(postponed)).collect())
+        let said = said.into_iter().map(|said| said.unwrap_or_else(postponed)).collect();
+        Ok((said, generation))
     }
 
     /// Asks the rules again on fresh reads; `None` for what may go out.
@@ -205,7 +211,7 @@ impl Dispatch {
         &self,
         lane: &Lane,
         certificate: &Certificate,
-        access: Option<AccessToken>,
+        (access, connections): (Option<AccessToken>, Connections),
         held: &Held,
         open: &[usize],
     ) -> Vec<Said> {
@@ -213,7 +219,6 @@ impl Dispatch {
             Ok(notification) => notification,
             Err(why) => return vec![Said::TooLarge { why }; open.len()],
         };
-        let connections = self.sender.connections(certificate, lane.generation());
         let targets: Vec<Target> = open
             .iter()
             .map(|index| {
@@ -245,13 +250,14 @@ impl Dispatch {
             said.extend(join_all(sent).await.into_iter().flatten());
         }
         if let Some(access) = &ready.access {
-            self.refused(lane, certificate, access, &said);
+            self.refused(lane, &ready, access, &said);
         }
         said
     }
 
     /// Forgets an access token that was refused, because of itself or of the time it carries.
-    fn refused(&self, lane: &Lane, certificate: &Certificate, access: &AccessToken, said: &[Said]) {
+    fn refused(&self, lane: &Lane, ready: &Ready<'_>, access: &AccessToken, said: &[Said]) {
+        let certificate = ready.certificate;
         let cert_id = certificate.info.cert_id;
         let answers = said.iter().filter_map(Said::answer);
         let skewed = answers.clone().find(|answer| answer.code == clocks::CODE);
@@ -263,8 +269,8 @@ impl Dispatch {
         {
             let vendor = certificate.vendor.profile().name;
             events::clocks_differ(cert_id.0, vendor, &skewed.says);
-            lane.renew_connections();
-            self.rooms.transport.retire(cert_id.0, lane.generation());
+            let generation = lane.renew_connections(ready.connections.generation);
+            self.rooms.transport.retire(cert_id.0, generation);
         }
     }
 

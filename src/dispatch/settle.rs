@@ -28,6 +28,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub struct Answered {
     /// What is to be settled.
     pub settlement: Settlement,
+    /// Of the connections it was sent on.
+    pub generation: u32,
     /// Makes draining wait.
     pub pending: TaskTrackerToken,
 }
@@ -40,20 +42,23 @@ pub async fn run(
 ) {
     let mut together = Vec::new();
     while answers.recv_many(&mut together, TOGETHER_MAX).await > 0 {
-        let (parcels, pending): (Vec<_>, Vec<_>) =
-            together.drain(..).map(|answered| (answered.settlement, answered.pending)).unzip();
+        let (parcels, rest): (Vec<_>, Vec<_>) = together
+            .drain(..)
+            .map(|answered| (answered.settlement, (answered.generation, answered.pending)))
+            .unzip();
         let results = dispatch.rooms.outcome.settle(&parcels).await;
-        for ((parcel, result), pending) in parcels.into_iter().zip(results).zip(pending) {
+        for ((parcel, result), (generation, pending)) in parcels.into_iter().zip(results).zip(rest)
+        {
             match result {
                 Err(error) if !matches!(error, StoreError::Conflict) => {
                     tracing::error!(%error, "an outcome cannot be written yet");
                     let (dispatch, lane) = (dispatch.clone(), lane.clone());
                     tokio::spawn(async move {
-                        dispatch.settle_later(&lane, parcel).await;
+                        dispatch.settle_later(&lane, parcel, generation).await;
                         drop(pending);
                     });
                 }
-                result => dispatch.conclude(&lane, &parcel, result.ok()).await,
+                result => dispatch.conclude(&lane, &parcel, generation, result.ok()).await,
             }
         }
     }
@@ -61,7 +66,7 @@ pub async fn run(
 
 impl Dispatch {
     /// Writes an outcome down, as often as it takes: until then the parcel is not done with.
-    async fn settle_later(&self, lane: &Lane, parcel: Settlement) {
+    async fn settle_later(&self, lane: &Lane, parcel: Settlement, generation: u32) {
         let mut wait = WAIT_MIN;
         let settled = loop {
             if self.is_draining() {
@@ -76,20 +81,28 @@ impl Dispatch {
             }
             wait = (wait * 2).min(WAIT_MAX);
         };
-        self.conclude(lane, &parcel, settled).await;
+        self.conclude(lane, &parcel, generation, settled).await;
     }
 
     /// What follows from a settled parcel. Without an effect the outcome was void: either somebody
     /// took over after a lost lease, or an earlier try of ours was applied although its answer was
     /// lost. Both times the row is not ours.
-    async fn conclude(&self, lane: &Lane, parcel: &Settlement, effect: Option<Effect>) {
+    async fn conclude(
+        &self,
+        lane: &Lane,
+        parcel: &Settlement,
+        generation: u32,
+        effect: Option<Effect>,
+    ) {
         if effect.is_some() && lane.believes_dead() {
             self.rooms.outcome.retire_dead(parcel).await;
         }
         // First let go of it: what follows may look for its row, which is due again.
         lane.release(parcel.held.id());
         match effect {
-            Some(effect) => self.act(lane, parcel.certificate.as_deref(), &effect).await,
+            Some(effect) => {
+                self.act(lane, parcel.certificate.as_deref(), generation, &effect).await;
+            }
             None => {
                 tracing::info!(
                     message_id = %parcel.held.parcel.message_id,
@@ -102,7 +115,13 @@ impl Dispatch {
     }
 
     /// What follows for the lane and its certificate.
-    async fn act(&self, lane: &Lane, certificate: Option<&Certificate>, effect: &Effect) {
+    async fn act(
+        &self,
+        lane: &Lane,
+        certificate: Option<&Certificate>,
+        generation: u32,
+        effect: &Effect,
+    ) {
         let now = self.rooms.clock.instant();
         let turn = lane.learn(effect, now);
         if effect.waits_until.is_some() {
@@ -121,8 +140,8 @@ impl Dispatch {
         }
         let Some(rejection) = &effect.auth else { return };
         if rejection.renew {
-            lane.renew_connections();
-            self.rooms.transport.retire(lane.cert_id().0, lane.generation());
+            let generation = lane.renew_connections(generation);
+            self.rooms.transport.retire(lane.cert_id().0, generation);
             return;
         }
         let why = [rejection.code.as_str(), rejection.says.as_str()].join(" ").trim().to_owned();

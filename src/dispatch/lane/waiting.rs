@@ -1,0 +1,106 @@
+//! What a lane holds in memory, and in which order it goes out.
+//!
+//! High goes before Normal before Low; every [`AGING`]th parcel is the one that waited longest, so
+//! that Low still moves.
+
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
+
+use crate::model::time::UnixMs;
+use crate::queue::{Held, ParcelId};
+
+/// Every so many parcels the longest wait wins over priority.
+const AGING: u64 = 8;
+
+/// The parcels of a lane.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// By priority: high, normal, low.
+    ready: [VecDeque<Held>; 3],
+    /// Everything this lane holds, waiting or at the vendor, and since when it could go.
+    held: HashMap<ParcelId, UnixMs>,
+    taken: u64,
+    /// None of those that wait expires before; `None` when none waits.
+    expire_from: Option<UnixMs>,
+}
+
+impl Waiting {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.ready.iter().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.iter().all(VecDeque::is_empty)
+    }
+
+    /// Takes a parcel that could go since `since`.
+    pub(super) fn push(&mut self, held: Held, since: UnixMs) {
+        let expires_at = held.parcel.expires_at;
+        self.expire_from = Some(self.expire_from.map_or(expires_at, |from| from.min(expires_at)));
+        self.held.insert(held.id(), since);
+        self.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
+    }
+
+    /// Whether this parcel is here or at the vendor. One that waits is dropped.
+    pub(super) fn keeps(&mut self, id: ParcelId) -> bool {
+        if !self.held.contains_key(&id) {
+            return false;
+        }
+        let before = self.len();
+        for ready in &mut self.ready {
+            ready.retain(|held| held.id() != id);
+        }
+        let dropped = self.len() < before;
+        if dropped {
+            self.held.remove(&id);
+        }
+        !dropped
+    }
+
+    /// A parcel is neither here nor at the vendor any more.
+    pub(super) fn release(&mut self, id: ParcelId) {
+        self.held.remove(&id);
+    }
+
+    /// Everything that waits.
+    pub(super) fn take_all(&mut self) -> Vec<Held> {
+        self.expire_from = None;
+        self.ready.iter_mut().flat_map(|ready| ready.drain(..)).collect()
+    }
+
+    /// Since when the one could go that waits longest.
+    pub(super) fn oldest(&self) -> Option<UnixMs> {
+        let fronts = self.ready.iter().filter_map(VecDeque::front);
+        fronts.filter_map(|held| self.held.get(&held.id())).min().copied()
+    }
+
+    /// The one that goes next.
+    pub(super) fn next(&mut self) -> Option<Held> {
+        self.taken += 1;
+        let aged = self.taken.is_multiple_of(AGING);
+        let index = if aged {
+            let waited = |index: &usize| self.ready[*index].front().map(|held| held.leased_until);
+            (0..3).filter(|index| !self.ready[*index].is_empty()).min_by_key(waited)
+        } else {
+            (0..3).find(|index| !self.ready[*index].is_empty())
+        };
+        self.ready[index?].pop_front()
+    }
+
+    /// Those whose life is over. Costs nothing before the first of them expires: a lane that may
+    /// not send is asked for them with every parcel that comes.
+    pub(super) fn take_expired(&mut self, now: UnixMs) -> Vec<Held> {
+        if self.expire_from.is_none_or(|from| from > now) {
+            return Vec::new();
+        }
+        let all = self.ready.iter_mut().flat_map(|ready| ready.drain(..));
+        let (expired, left): (Vec<_>, Vec<_>) = all.partition(|held| held.parcel.expires_at <= now);
+        self.expire_from = left.iter().map(|held| held.parcel.expires_at).min();
+        for held in left {
+            self.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
+        }
+        expired
+    }
+}
