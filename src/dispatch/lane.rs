@@ -1,5 +1,5 @@
-//! One certificate's lane: what waits in memory (`waiting`), how fast it goes out (`pace`), and what
-//! is learned from the vendor's answers.
+//! One certificate's lane: what waits in memory (`waiting`), how fast it goes out (`pace`), and
+//! what is learned from the vendor's answers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
