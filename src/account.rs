@@ -4,9 +4,11 @@
 //! `registry` and `preferences` change their own part of it through [`Accounts::change`], which
 //! reads, changes and writes under a condition until nobody came in between.
 
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::model::device::Device;
@@ -89,10 +91,42 @@ pub fn row_of(app: AppId, user: &UserId) -> (Partition, Key) {
 
 /// What a user's row says; no row is a user nobody has spoken of.
 ///
+/// An account is looked at when a message is accepted and again before it is sent, seldom changed in
+/// between, and has a dozen texts to copy out. What was read last is remembered by where the key's
+/// hash says, and is right as long as the row has the same bytes.
+///
 /// # Errors
 /// `Corrupt` when it is not one.
-pub fn read_row(key: &Key, row: Option<&[u8]>) -> Result<Account, StoreError> {
-    row.map_or_else(|| Ok(Account::default()), |row| decode(key, row))
+pub fn read_row(key: &Key, row: Option<&[u8]>) -> Result<Arc<Account>, StoreError> {
+    static NOBODY: LazyLock<Arc<Account>> = LazyLock::new(Arc::default);
+    static READ: LazyLock<Vec<Mutex<Read>>> =
+        LazyLock::new(|| (0..READ_ROWS).map(|_| Mutex::default()).collect());
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    let Some(row) = row else { return Ok(NOBODY.clone()) };
+    if row.is_empty() || row.len() > READ_BYTES_MAX {
+        return decode(key, row).map(Arc::new);
+    }
+    let place = HASHER.hash_one(key.as_ref()) as usize % READ_ROWS;
+    let mut read = READ[place].lock().unwrap_or_else(PoisonError::into_inner);
+    if *read.row == *row {
+        return Ok(read.account.clone());
+    }
+    let account = Arc::new(decode(key, row)?);
+    *read = Read { row: row.into(), account: account.clone() };
+    Ok(account)
+}
+
+/// Accounts remembered as they were read.
+const READ_ROWS: usize = 4_096;
+
+/// Longest row of those, in bytes.
+const READ_BYTES_MAX: usize = 1_024;
+
+/// A row and the account in it; an empty row is none.
+#[derive(Default)]
+struct Read {
+    row: Box<[u8]>,
+    account: Arc<Account>,
 }
 
 /// Reads and changes accounts.
@@ -111,7 +145,7 @@ impl Accounts {
     ///
     /// # Errors
     /// `Unavailable`, or `Corrupt` when the row cannot be read.
-    pub async fn read(&self, app: AppId, user: &UserId) -> Result<Account, StoreError> {
+    pub async fn read(&self, app: AppId, user: &UserId) -> Result<Arc<Account>, StoreError> {
         let (partition, key) = row_of(app, user);
         let row = self.store.get(partition, &key).await?;
         read_row(&key, row.as_deref())
@@ -154,7 +188,7 @@ impl Accounts {
         &self,
         app: AppId,
         users: impl Iterator<Item = &UserId> + Send,
-    ) -> Result<Vec<Account>, StoreError> {
+    ) -> Result<Vec<Arc<Account>>, StoreError> {
         let keys: Vec<(Partition, Key)> = users.map(|user| row_of(app, user)).collect();
         let rows = self.store.get_many(&keys).await?;
         rows.iter().zip(&keys).map(|(row, (_, key))| read_row(key, row.as_deref())).collect()
@@ -178,10 +212,10 @@ impl Accounts {
         for _ in 0..CHANGE_TRIES_MAX {
             let old = self.store.get(partition, &key).await?;
             let before = read_row(&key, old.as_deref())?;
-            let mut account = before.clone();
+            let mut account = Account::clone(&before);
             let mut batch = Batch::default();
             let answer = change(&mut account, &mut batch)?;
-            if account == before && batch.is_empty() {
+            if account == *before && batch.is_empty() {
                 return Ok(answer);
             }
             batch.expect.push((key.clone(), old.map_or(Expect::Absent, Expect::Equals)));
@@ -214,4 +248,39 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Account, StoreError> {
         _ => None,
     };
     account.ok_or_else(|| StoreError::Corrupt { key: key.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_remembered_only_as_long_as_the_row_says_the_same() {
+        let key = key_of(AppId(1), &UserId::from("mina"));
+        let read = |row: &[u8]| read_row(&key, Some(row));
+        let of = |push_enabled| {
+            let preferences = Preferences { push_enabled, ..Preferences::default() };
+            Account { preferences, ..Account::default() }
+        };
+        let (on, off) = (encode(&of(true)), encode(&of(false)));
+        for _ in 0..2 {
+            assert_eq!(*read(&on).expect("its own row"), of(true));
+            assert_eq!(*read(&off).expect("its own row"), of(false));
+            for damaged in [&[] as &[u8], &[FORMAT], &off[1..], &off[..off.len() - 1]] {
+                assert!(matches!(read(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+            }
+        }
+        let first = read(&on).expect("its own row");
+        assert!(Arc::ptr_eq(&first, &read(&on).expect("its own row")), "read once");
+        let mut large = of(true);
+        for number in 0..READ_MARKS_MAX {
+            let group = Conversation::Group(format!("group number {number}").as_str().into());
+            large.mark_read(group, UnixMs(7));
+        }
+        let row = encode(&large);
+        assert!(row.len() > READ_BYTES_MAX);
+        assert_eq!(*read(&row).expect("its own row"), large);
+        assert!(Arc::ptr_eq(&first, &read(&on).expect("its own row")), "a long row displaces none");
+        assert_eq!(*read_row(&key, None).expect("no row"), Account::default());
+    }
 }

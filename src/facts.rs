@@ -87,7 +87,7 @@ impl Facts {
         message_id: MessageId,
         users: &[UserId],
         now: UnixMs,
-    ) -> Result<Vec<(Account, ReceiverFacts)>, StoreError> {
+    ) -> Result<Vec<(Arc<Account>, ReceiverFacts)>, StoreError> {
         let accounts = self.accounts.read_many(app, users.iter()).await?;
         let mut read = Vec::with_capacity(users.len());
         for (user, account) in users.iter().zip(accounts) {

@@ -63,7 +63,7 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// The receiver's account.
-    pub account: Account,
+    pub account: Arc<Account>,
     /// Whether the token is that device's still.
     pub owns_token: bool,
 }
@@ -251,7 +251,7 @@ impl Registry {
     /// # Errors
     /// The store's.
     pub async fn devices(&self, app: AppId, user: &UserId) -> Result<Vec<Device>, StoreError> {
-        Ok(self.accounts.read(app, user).await?.devices)
+        Ok(self.accounts.read(app, user).await?.devices.clone())
     }
 
     /// Logs a device out: its token stays, inactive, until the next registration.

@@ -174,7 +174,7 @@ impl Dispatch {
         let standings = self.sender.registry.standings(parcel.app, parcel.cert_id, asked).await?;
         let mut said = Vec::with_capacity(parcel.deliveries.len());
         for (delivery, standing) in parcel.deliveries.iter().zip(&standings) {
-            let account = &standing.account;
+            let account = &*standing.account;
             let asked = (&delivery.user, account);
             let facts = &self.rooms.facts;
             let receiver =

@@ -94,7 +94,7 @@ impl ReceiveOptions {
     /// # Errors
     /// The store's.
     pub async fn preferences(&self, app: AppId, user: &UserId) -> Result<Preferences, StoreError> {
-        Ok(self.accounts.read(app, user).await?.preferences)
+        Ok(self.accounts.read(app, user).await?.preferences.clone())
     }
 
     /// Replaces one user's preferences.

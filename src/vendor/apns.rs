@@ -4,6 +4,7 @@
 //! connection to APNs" (reference, part A). A provider token is minted here and shared by every
 //! request of its certificate: Apple wants a new one at least hourly and at most every 20 minutes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,9 +288,19 @@ fn sign(headers: &mut HeaderMap, access: Option<&AccessToken>) {
     }
 }
 
-/// Absolute seconds, at most as far ahead as APNs keeps a push.
+/// Absolute seconds, at most as far ahead as APNs keeps a push. Messages that are sent one after the
+/// other mostly end in the same second.
 fn expiration(expires_at: UnixMs, now: UnixMs) -> HeaderValue {
-    unrepeated(HeaderValue::from(expires_at.min(now.after(PROFILE.ttl_max)).secs()))
+    thread_local! {
+        static LAST: RefCell<(u64, HeaderValue)> = RefCell::new((0, unrepeated(0.into())));
+    }
+    let secs = expires_at.min(now.after(PROFILE.ttl_max)).secs();
+    LAST.with_borrow_mut(|(known, value)| {
+        if *known != secs {
+            (*known, *value) = (secs, unrepeated(secs.into()));
+        }
+        value.clone()
+    })
 }
 
 /// What a later push must repeat to replace this one on the device: the message, so that only a
