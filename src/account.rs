@@ -91,9 +91,9 @@ pub fn row_of(app: AppId, user: &UserId) -> (Partition, Key) {
 
 /// What a user's row says; no row is a user nobody has spoken of.
 ///
-/// An account is looked at when a message is accepted and again before it is sent, seldom changed in
-/// between, and has a dozen texts to copy out. What was read last is remembered by where the key's
-/// hash says, and is right as long as the row has the same bytes.
+/// An account is looked at when a message is accepted and again before it is sent, seldom changed
+/// in between, and has a dozen texts to copy out. What was read last is remembered by where the
+/// key's hash says, and is right as long as the row has the same bytes.
 ///
 /// # Errors
 /// `Corrupt` when it is not one.

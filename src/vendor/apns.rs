@@ -288,8 +288,8 @@ fn sign(headers: &mut HeaderMap, access: Option<&AccessToken>) {
     }
 }
 
-/// Absolute seconds, at most as far ahead as APNs keeps a push. Messages that are sent one after the
-/// other mostly end in the same second.
+/// Absolute seconds, at most as far ahead as APNs keeps a push. Messages that are sent one after
+/// the other mostly end in the same second.
 fn expiration(expires_at: UnixMs, now: UnixMs) -> HeaderValue {
     thread_local! {
         static LAST: RefCell<(u64, HeaderValue)> = RefCell::new((0, unrepeated(0.into())));
