@@ -149,7 +149,7 @@ impl<E: Engine> Checkpointer<E> {
     fn bring(&self, order: &Order) -> Result<(), StoreError> {
         let started = Instant::now();
         fenced(|| self.engine.apply(&order.changes))?;
-        self.recent.forget_frozen();
+        self.recent.forget_frozen(&order.changes);
         journal::remove_up_to(&self.dir, order.journal).map_err(io_failure)?;
         events::store_checkpointed(order.changes.len(), started.elapsed());
         Ok(())

@@ -78,6 +78,8 @@ impl Group {
                 return Err(StoreError::Corrupt { key: key.clone() });
             }
         }
+        #[cfg(debug_assertions)]
+        self.assert_written_once(&batch, read);
         for (key, change) in batch.add {
             // Every counter was found above, and is one.
             if let Some(slot) = self.rows.get_mut(&key) {
@@ -92,6 +94,25 @@ impl Group {
             self.write(key, None);
         }
         Ok(())
+    }
+
+    /// What the store relies on when it forgets rows that came and went.
+    #[cfg(debug_assertions)]
+    fn assert_written_once(
+        &self,
+        batch: &Batch,
+        mut read: impl FnMut(&[u8]) -> Result<Option<Bytes>, StoreError>,
+    ) {
+        use crate::store::keys::Class;
+        for (key, _) in &batch.put {
+            if key.first().is_some_and(|class| Class::is_written_once(*class)) {
+                let exists = match self.rows.get(key) {
+                    Some(slot) => !slot.value.meets(&Expect::Absent),
+                    None => read(key).is_ok_and(|row| row.is_some()),
+                };
+                assert!(!exists, "{key:?} is put over a row of a class that is written once");
+            }
+        }
     }
 
     /// Whether nothing was read or changed.

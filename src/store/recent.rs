@@ -90,9 +90,10 @@ impl Recent {
         self.read().frozen.is_some()
     }
 
-    /// Forgets the frozen generation: the engine has it.
-    pub fn forget_frozen(&self) {
-        let frozen = self.write().frozen.take();
+    /// Forgets this frozen generation: the engine has it. Another one that is frozen stays: a
+    /// checkpoint whose journal could not be removed comes here twice.
+    pub fn forget_frozen(&self, applied: &Arc<Changes>) {
+        let frozen = self.write().frozen.take_if(|frozen| Arc::ptr_eq(frozen, applied));
         // Freed outside of the lock.
         drop(frozen);
     }
@@ -166,7 +167,7 @@ mod tests {
     fn the_newest_generation_is_right() {
         let recent = Recent::default();
         recent.insert([row("a", Some("1")), row("b", Some("1"))].into_iter(), 4);
-        assert!(recent.freeze().is_some());
+        let first = recent.freeze().expect("rows");
         recent.insert([row("a", None), row("c", Some("2"))].into_iter(), 3);
         assert_eq!(recent.get(b"a"), Some(None));
         assert_eq!(recent.get(b"b"), Some(Some(Bytes::from("1"))));
@@ -175,8 +176,13 @@ mod tests {
         assert_eq!(page.rows, [row("a", None), row("b", Some("1")), row("c", Some("2"))]);
         assert_eq!(page.ends_before, None);
         assert!(recent.freeze().is_none(), "one generation is frozen at a time");
-        recent.forget_frozen();
+        recent.forget_frozen(&first);
         assert_eq!(recent.get(b"b"), None);
+        let second = recent.freeze().expect("rows");
+        recent.forget_frozen(&first);
+        assert_eq!(recent.get(b"a"), Some(None), "another generation is not forgotten with it");
+        recent.forget_frozen(&second);
+        assert_eq!(recent.get(b"a"), None);
     }
 
     #[test]

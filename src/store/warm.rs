@@ -25,8 +25,8 @@ use crate::store::{Key, Row, StoreError};
 /// Bytes of the engine's cache for which one row is held.
 const CACHE_BYTES_PER_ROW: usize = 2_048;
 
-/// Longest row held, in bytes.
-const ROW_BYTES_MAX: usize = 1_024;
+/// Longest row held, its key included, in bytes.
+const ROW_BYTES_MAX: usize = 896;
 
 /// One row, or none yet.
 type Place = Option<(Key, Known)>;
@@ -41,13 +41,13 @@ pub struct Warm<E> {
 }
 
 impl<E: Engine> Warm<E> {
-    /// An engine whose own cache takes `cache_bytes`; the rows held here take at most half of that,
-    /// usually a fifth.
+    /// An engine whose own cache takes `cache_bytes`; the rows held here take half of that at most,
+    /// with what holding them costs, and usually a fifth.
     pub fn new(engine: E, cache_bytes: usize) -> Self {
-        let places = (cache_bytes / CACHE_BYTES_PER_ROW).max(1).next_power_of_two();
+        let places = (cache_bytes / CACHE_BYTES_PER_ROW).max(1).ilog2();
         Warm {
             engine,
-            places: (0..places).map(|_| Mutex::default()).collect(),
+            places: (0..1_usize << places).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
             changes: AtomicU64::new(0),
         }
@@ -61,7 +61,7 @@ impl<E: Engine> Warm<E> {
     }
 
     fn hold(&self, key: &[u8], known: &Known, read_at: u64) {
-        if known.as_ref().is_some_and(|row| row.len() > ROW_BYTES_MAX) {
+        if key.len() + known.as_ref().map_or(0, Bytes::len) > ROW_BYTES_MAX {
             return;
         }
         let mut place = self.place(key);

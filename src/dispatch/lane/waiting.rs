@@ -21,7 +21,7 @@ pub(super) struct Waiting {
     /// Everything this lane holds, waiting or at the vendor, and since when it could go.
     held: HashMap<ParcelId, UnixMs>,
     taken: u64,
-    /// None of those that wait expires before; `None` when none waits.
+    /// None of those that wait expires before; `None` when nothing came since it was looked for.
     expire_from: Option<UnixMs>,
 }
 

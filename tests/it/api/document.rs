@@ -34,18 +34,17 @@ fn literal(text: &str) -> &str {
 }
 
 /// Method and path of every `.route(…)` of one router.
-fn routes(router: &str, prefix: &str, found: &mut BTreeSet<(String, String)>) {
+fn routes(router: &str, found: &mut BTreeSet<(String, String)>) {
     for (at, _) in router.match_indices(".route(") {
         let arguments = within(&router[at + ".route".len()..]);
         let path = literal(arguments);
-        let path = if path == "/" { prefix.to_owned() } else { format!("{prefix}{path}") };
         for method in ["get", "put", "post", "delete", "patch", "any"] {
             let call = format!("{method}(");
             let called = arguments.match_indices(&call).any(|(at, _)| {
                 !arguments[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
             });
             if called {
-                found.insert((method.to_owned(), path.clone()));
+                found.insert((method.to_owned(), path.to_owned()));
             }
         }
     }
@@ -57,24 +56,13 @@ fn the_document_holds_exactly_the_routes_of_the_router() {
     let end = start + ROUTER[start..].find("\n}").expect("its end");
     let router = &ROUTER[start..end];
     let mut found = BTreeSet::new();
-    for statement in router.split(';') {
-        match statement.split_once("= Router::new()") {
-            Some((named, chain)) => {
-                let name = named.rsplit("let ").next().expect("a name").trim();
-                let nested = format!(", {name})");
-                let at = router.find(&nested).expect("every router is nested somewhere");
-                let prefix = literal(&router[router[..at].rfind(".nest(").expect("a nest")..]);
-                routes(chain, prefix, &mut found);
-            }
-            None => routes(statement, "", &mut found),
-        }
-    }
+    routes(router, &mut found);
     for (at, _) in router.match_indices(".merge(") {
         let call = within(&router[at + ".merge".len()..]);
         let (file, _) = call.split_once("::").expect("a function of another file");
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/");
         let text = std::fs::read_to_string(format!("{folder}{file}.rs")).expect("its file");
-        routes(text.split("#[cfg(test)]").next().expect("a text"), "", &mut found);
+        routes(text.split("#[cfg(test)]").next().expect("a text"), &mut found);
     }
     assert!(found.len() > 30, "the router is read: {found:?}");
     let documented: BTreeSet<_> = OPERATIONS
