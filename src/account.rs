@@ -4,11 +4,9 @@
 //! `registry` and `preferences` change their own part of it through [`Accounts::change`], which
 //! reads, changes and writes under a condition until nobody came in between.
 
-use std::hash::BuildHasher;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::model::device::Device;
@@ -16,6 +14,7 @@ use crate::model::id::{AppId, Conversation, DeviceId, Partition, UserId};
 use crate::model::time::UnixMs;
 use crate::preferences::Preferences;
 use crate::store::keys::{Class, KeyBuilder, KeyReader, just_after};
+use crate::store::places::Places;
 use crate::store::{Batch, Expect, Key, Scope, Store, StoreError};
 
 /// Most devices one user may have; the one longest silent makes room.
@@ -23,6 +22,12 @@ pub const DEVICES_MAX: usize = 16;
 
 /// Most conversations whose read mark is remembered, newest first.
 pub const READ_MARKS_MAX: usize = 64;
+
+/// Accounts remembered as they were read.
+const READ_ROWS: usize = 4_096;
+
+/// Longest row of those, in bytes.
+const READ_BYTES_MAX: usize = 1_024;
 
 /// How often a change is tried again when another writer came in between.
 const CHANGE_TRIES_MAX: usize = 64;
@@ -92,22 +97,19 @@ pub fn row_of(app: AppId, user: &UserId) -> (Partition, Key) {
 /// What a user's row says; no row is a user nobody has spoken of.
 ///
 /// An account is looked at when a message is accepted and again before it is sent, seldom changed
-/// in between, and has a dozen texts to copy out. What was read last is remembered by where the
-/// key's hash says, and is right as long as the row has the same bytes.
+/// in between, and has a dozen texts to copy out. What was read lately is remembered, and is right
+/// as long as the row has the same bytes.
 ///
 /// # Errors
 /// `Corrupt` when it is not one.
 pub fn read_row(key: &Key, row: Option<&[u8]>) -> Result<Arc<Account>, StoreError> {
     static NOBODY: LazyLock<Arc<Account>> = LazyLock::new(Arc::default);
-    static READ: LazyLock<Vec<Mutex<Read>>> =
-        LazyLock::new(|| (0..READ_ROWS).map(|_| Mutex::default()).collect());
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    static READ: LazyLock<Places<Read>> = LazyLock::new(|| Places::new(READ_ROWS));
     let Some(row) = row else { return Ok(NOBODY.clone()) };
     if row.is_empty() || row.len() > READ_BYTES_MAX {
         return decode(key, row).map(Arc::new);
     }
-    let place = HASHER.hash_one(key.as_ref()) as usize % READ_ROWS;
-    let mut read = READ[place].lock().unwrap_or_else(PoisonError::into_inner);
+    let mut read = READ.of(key);
     if *read.row == *row {
         return Ok(read.account.clone());
     }
@@ -115,12 +117,6 @@ pub fn read_row(key: &Key, row: Option<&[u8]>) -> Result<Arc<Account>, StoreErro
     *read = Read { row: row.into(), account: account.clone() };
     Ok(account)
 }
-
-/// Accounts remembered as they were read.
-const READ_ROWS: usize = 4_096;
-
-/// Longest row of those, in bytes.
-const READ_BYTES_MAX: usize = 1_024;
 
 /// A row and the account in it; an empty row is none.
 #[derive(Default)]

@@ -8,7 +8,6 @@
 //!   names someone else is never sent to, whatever an account still says.
 //! - A token belongs to one device of one user per certificate.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,8 +17,13 @@ use crate::account::{self, Account, Accounts, DEVICES_MAX};
 use crate::model::device::{Device, Platform, Presence, TokenState};
 use crate::model::id::{AppId, CertId, Conversation, DeviceId, Partition, Token, UserId};
 use crate::model::time::UnixMs;
-use crate::store::keys::{Class, KeyBuilder, KeyReader, just_after};
+use crate::store::keys::{Class, KeyBuilder, just_after};
 use crate::store::{Batch, Expect, Key, Scope, Store, StoreError};
+
+mod rows;
+
+pub use rows::badge_key;
+use rows::{counted, counter, decode, encode, listing_key, names, owner_row, read_listing};
 
 /// How many changes of token are remembered per device.
 const TOKEN_CHANGES_MAX: usize = 8;
@@ -478,21 +482,6 @@ impl Registry {
     }
 }
 
-/// The row in which a device's badge is counted; changed by additions, so that counting never
-/// conflicts.
-pub fn badge_key(app: AppId, user: &UserId, device_id: &DeviceId) -> Key {
-    KeyBuilder::new(Class::Badge).u64(app.0).text(user.as_str()).text(device_id.as_str()).finish()
-}
-
-fn counter(number: u32) -> Bytes {
-    Bytes::copy_from_slice(&i64::from(number).to_le_bytes())
-}
-
-fn counted(row: &[u8]) -> u32 {
-    let number = row.try_into().map_or(0, i64::from_le_bytes);
-    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
-}
-
 /// Puts a registration into an account. Answers the device and the tokens it no longer uses.
 fn enter(
     account: &mut Account,
@@ -562,50 +551,4 @@ fn enter(
     batch.put.push((listed, Bytes::new()));
     account.devices.push(device.clone());
     (device, released)
-}
-
-fn owner_row(app: AppId, (cert_id, token): (CertId, &Token)) -> (Partition, Key) {
-    let parts: [&[u8]; 4] =
-        [b"owner", &app.0.to_be_bytes(), &cert_id.0.to_be_bytes(), token.as_str().as_bytes()];
-    let key = KeyBuilder::new(Class::Owner).u64(app.0).u32(cert_id.0).text(token.as_str()).finish();
-    (Partition::of(&parts), key)
-}
-
-fn listing_key(app: AppId, cert_id: CertId, user: &UserId, device: &Device) -> Key {
-    KeyBuilder::new(Class::DeviceByCertificate)
-        .u64(app.0)
-        .u32(cert_id.0)
-        .text(user.as_str())
-        .text(device.device_id.as_str())
-        .finish()
-}
-
-fn read_listing(key: &Key) -> Option<(UserId, DeviceId)> {
-    let mut reader = KeyReader::new(Class::DeviceByCertificate, key)?;
-    reader.u64()?;
-    reader.u32()?;
-    Some((reader.text()?.into(), reader.text()?.into()))
-}
-
-fn encode(owner: &Owner) -> Bytes {
-    Bytes::from(serde_json::to_vec(owner).expect("an owner is plain text"))
-}
-
-/// Whether an owner row names that device. Asked before every push, so nothing is
-/// copied out of the row.
-fn names(key: &Key, row: &[u8], user: &UserId, id: &DeviceId) -> Result<bool, StoreError> {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        user: Cow<'a, str>,
-        #[serde(borrow)]
-        device_id: Cow<'a, str>,
-    }
-    let named: Named<'_> =
-        serde_json::from_slice(row).map_err(|_| StoreError::Corrupt { key: key.clone() })?;
-    Ok(named.user == user.as_str() && named.device_id == id.as_str())
-}
-
-fn decode(key: &Key, row: &[u8]) -> Result<Owner, StoreError> {
-    serde_json::from_slice(row).map_err(|_| StoreError::Corrupt { key: key.clone() })
 }

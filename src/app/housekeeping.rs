@@ -31,8 +31,11 @@ const FORGET_EVERY: Duration = Duration::from_secs(20);
 /// Rows removed by one commit: large batches make an embedded engine's files grow.
 const ROWS_PER_COMMIT: usize = 64;
 
-/// Commits of removals handed in together: while there is time, and when there is not.
-const COMMITS_TOGETHER: [usize; 2] = [4, 16];
+/// Commits of removals handed in together while there is time.
+const COMMITS_UNHURRIED: usize = 4;
+
+/// Commits of removals handed in together when there is none.
+const COMMITS_HURRIED: usize = 16;
 
 /// Traces are kept at least so long, however large the store is.
 const KEEP_MIN: Duration = Duration::from_secs(60);
@@ -168,7 +171,8 @@ async fn remove_rows(api: &Api, mut range: Range<Key>) -> Result<usize, StoreErr
     loop {
         let started = api.clock.instant();
         let is_hurried = started.saturating_duration_since(began) > UNHURRIED;
-        let limit = ROWS_PER_COMMIT * COMMITS_TOGETHER[usize::from(is_hurried)];
+        let commits = if is_hurried { COMMITS_HURRIED } else { COMMITS_UNHURRIED };
+        let limit = ROWS_PER_COMMIT * commits;
         let rows = api.store.scan(Scope::Everywhere, range.clone(), limit).await?;
         let found = rows.len();
         if let Some((last, _)) = rows.last() {

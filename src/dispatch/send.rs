@@ -71,7 +71,8 @@ impl Sender {
 }
 
 impl Dispatch {
-    /// Sends one parcel.
+    /// Sends one parcel; answers what is to be settled, and of which generation the connections
+    /// were that it was sent on.
     ///
     /// # Errors
     /// The parcel's name when somebody else has it now.

@@ -15,6 +15,7 @@ pub mod group;
 pub mod journal;
 pub mod keys;
 pub mod memory;
+pub mod places;
 pub mod recent;
 pub mod redb;
 pub mod sled;
@@ -71,8 +72,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch with room for what a message or a parcel usually needs, so that its lists
-    /// are made once.
+    /// An empty batch with room for so many conditions, rows to write and additions: what a message
+    /// or a parcel usually needs, so that its lists are made once. They grow beyond it.
     pub fn with_room(expect: usize, put: usize, add: usize) -> Self {
         Batch {
             expect: Vec::with_capacity(expect),

@@ -2,24 +2,21 @@
 //!
 //! Accounts, owners of tokens and badges are looked for when a message is accepted, and
 //! milliseconds later again, when it is sent; who is busy gets many. An engine walks its tree each
-//! time. Here a row lies where its key's hash says, until another row of the same place is read:
-//! one look, no order to keep, and a bounded number of rows.
+//! time. Here a row lies in its [place](Places) until another row of the same place is read.
 //!
 //! What is held is what the engine holds. Changes reach an engine through [`Engine::apply`] alone,
 //! which lets go of the rows it changes; until then the embedded store finds their newer values
 //! among the recent rows.
 
-use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 
 use crate::store::directory::OpenError;
 use crate::store::engine::{Changes, Engine, Known};
 use crate::store::keys::Class;
+use crate::store::places::Places;
 use crate::store::{Key, Row, StoreError};
 
 /// Bytes of the engine's cache for which one row is held.
@@ -28,14 +25,10 @@ const CACHE_BYTES_PER_ROW: usize = 2_048;
 /// Longest row held, its key included, in bytes.
 const ROW_BYTES_MAX: usize = 896;
 
-/// One row, or none yet.
-type Place = Option<(Key, Known)>;
-
 /// An engine, and rows of people it was asked for lately.
 pub struct Warm<E> {
     engine: E,
-    places: Box<[Mutex<Place>]>,
-    hasher: RandomState,
+    places: Places<Option<(Key, Known)>>,
     /// Counts what may have changed rows: a row read before is not held after.
     changes: AtomicU64,
 }
@@ -44,27 +37,15 @@ impl<E: Engine> Warm<E> {
     /// An engine whose own cache takes `cache_bytes`; the rows held here take half of that at most,
     /// with what holding them costs, and usually a fifth.
     pub fn new(engine: E, cache_bytes: usize) -> Self {
-        let places = (cache_bytes / CACHE_BYTES_PER_ROW).max(1).ilog2();
-        Warm {
-            engine,
-            places: (0..1_usize << places).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::default(),
-            changes: AtomicU64::new(0),
-        }
-    }
-
-    fn place(&self, key: &[u8]) -> MutexGuard<'_, Place> {
-        let hash = self.hasher.hash_one(key);
-        // As many places as a power of two.
-        let number = usize::try_from(hash).unwrap_or(usize::MAX) & (self.places.len() - 1);
-        self.places[number].lock().unwrap_or_else(PoisonError::into_inner)
+        let places = Places::new(cache_bytes / CACHE_BYTES_PER_ROW);
+        Warm { engine, places, changes: AtomicU64::new(0) }
     }
 
     fn hold(&self, key: &[u8], known: &Known, read_at: u64) {
         if key.len() + known.as_ref().map_or(0, Bytes::len) > ROW_BYTES_MAX {
             return;
         }
-        let mut place = self.place(key);
+        let mut place = self.places.of(key);
         // Whoever changes rows counts first and looks into the places afterwards.
         if self.changes.load(Ordering::SeqCst) == read_at {
             *place = Some((Bytes::copy_from_slice(key), known.clone()));
@@ -74,7 +55,7 @@ impl<E: Engine> Warm<E> {
     fn let_go_of(&self, changes: &Changes) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         for (key, _) in changes.iter().filter(|(key, _)| is_of_people(key)) {
-            let mut place = self.place(key);
+            let mut place = self.places.of(key);
             if place.as_ref().is_some_and(|(held, _)| held == key) {
                 *place = None;
             }
@@ -83,9 +64,7 @@ impl<E: Engine> Warm<E> {
 
     fn let_go_of_all(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
-        for place in &self.places {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        self.places.clear();
     }
 }
 
@@ -107,7 +86,7 @@ impl<E: Engine> Engine for Warm<E> {
         if !is_of_people(key) {
             return self.engine.get(key);
         }
-        if let Some((held, known)) = &*self.place(key)
+        if let Some((held, known)) = &*self.places.of(key)
             && held == key
         {
             return Ok(known.clone());
@@ -137,6 +116,7 @@ impl<E: Engine> Engine for Warm<E> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
