@@ -81,7 +81,7 @@ fn key(generation: u8, number: u64) -> Key {
     let mut key = vec![b'Q', generation];
     key.extend_from_slice(&number.to_be_bytes());
     key.extend_from_slice(&[7; 32]);
-    Bytes::from(key)
+    Key::from(key)
 }
 
 fn value(number: u64) -> Bytes {
@@ -102,8 +102,8 @@ fn accept(bencher: Bencher, engine: &str) {
         let start = bed.take(BATCHES);
         bed.commit(|number| {
             let mut batch = insertion(start + number);
-            batch.add.push((Bytes::from_static(b"L accepted"), 1));
-            batch.add.push((Bytes::from_static(b"L queued"), 1));
+            batch.add.push((Key::from(&b"L accepted"[..]), 1));
+            batch.add.push((Key::from(&b"L queued"[..]), 1));
             batch
         });
     });
@@ -137,7 +137,7 @@ fn settle(bencher: Bencher, engine: &str) {
         bed.commit(|number| Batch {
             expect: vec![(key(0, start + number), Expect::Equals(value(start + number)))],
             delete: vec![key(0, start + number)],
-            add: vec![(Bytes::from_static(b"L delivered"), 1)],
+            add: vec![(Key::from(&b"L delivered"[..]), 1)],
             ..Batch::default()
         });
     });

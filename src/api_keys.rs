@@ -155,9 +155,7 @@ fn hash_of(key: &str) -> Hash {
 }
 
 fn row_key(hash: &Hash) -> Key {
-    let mut key = vec![Class::ApiKey as u8];
-    key.extend_from_slice(hash);
-    Bytes::from(key)
+    KeyBuilder::new(Class::ApiKey).bytes(hash).finish()
 }
 
 fn partition_of(app: AppId) -> Partition {

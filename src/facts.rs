@@ -21,7 +21,7 @@ use crate::policy::{CertificateFacts, DeviceFacts, MessageFacts, ReceiverFacts, 
 use crate::preferences::receive_options::ReceiveOptions;
 use crate::preferences::window::open_at;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
-use crate::store::{Batch, Scope, Store, StoreError};
+use crate::store::{Batch, Key, Scope, Store, StoreError};
 
 /// Most withdrawn messages remembered at a time.
 pub const WITHDRAWN_MAX: usize = 1_000_000;
@@ -217,7 +217,7 @@ impl Withdrawn {
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let range = KeyBuilder::new(Class::Withdrawn).prefix();
         let rows = store.scan(Scope::Everywhere, range, WITHDRAWN_MAX).await?;
-        let id = |key: &Bytes| KeyReader::new(Class::Withdrawn, key)?.u128().map(MessageId);
+        let id = |key: &Key| KeyReader::new(Class::Withdrawn, key)?.u128().map(MessageId);
         let known = rows.iter().filter_map(|(key, _)| id(key)).collect();
         Ok(Withdrawn { store, known: Arc::new(RwLock::new(known)) })
     }

@@ -118,7 +118,7 @@ fn slot_of(terminal: Terminal) -> u16 {
 }
 
 fn key(app: AppId, slot: u16) -> Key {
-    KeyBuilder::new(Class::Ledger).u64(app.0).u16(slot).finish_common()
+    KeyBuilder::new(Class::Ledger).u64(app.0).u16(slot).finish()
 }
 
 /// What waits in the queue, as the stages count it between two readings of the ledger.

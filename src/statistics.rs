@@ -65,7 +65,7 @@ impl Day {
 /// Adds to a counter.
 pub fn add(app: AppId, day: Day, vendor: &str, count: Count, by: i64, batch: &mut Batch) {
     let key = KeyBuilder::new(Class::Statistic).u32(day.0).u64(app.0).text(vendor);
-    batch.add.push((key.u16(count as u16).finish_common(), by));
+    batch.add.push((key.u16(count as u16).finish(), by));
 }
 
 /// Every counter of days before `day`.

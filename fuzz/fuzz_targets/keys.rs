@@ -9,7 +9,7 @@ use offpush::{dedupe, digest, queue, trace};
 fuzz_target!(|input: (u8, &[u8])| {
     let (length, rest) = input;
     let (key, row) = rest.split_at(rest.len().min(usize::from(length)));
-    let (key, row) = (bytes::Bytes::copy_from_slice(key), bytes::Bytes::copy_from_slice(row));
+    let (key, row) = (offpush::store::Key::from(key), bytes::Bytes::copy_from_slice(row));
     let _ = (queue::due_of(&key), queue::id_of(&key), queue::certificate_of(&key));
     let _ = (dedupe::window_of(&key), trace::behind(&key));
     let _ = queue::read(key.clone(), row.clone());

@@ -215,7 +215,7 @@ pub(crate) fn settle_format<E: Engine>(engine: &E, dir: &Path) -> Result<(), Ope
 }
 
 fn is_empty<E: Engine>(engine: &E) -> Result<bool, StoreError> {
-    let everything = Key::from_static(&[0])..Key::from_static(&[u8::MAX]);
+    let everything = Key::from(&[0][..])..Key::from(&[u8::MAX][..]);
     Ok(engine.scan(&everything, 1)?.is_empty())
 }
 

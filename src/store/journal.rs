@@ -308,7 +308,8 @@ impl Iterator for Rows {
             return None;
         }
         rest.advance(8);
-        let key = rest.split_to(key_length);
+        let key = Key::from(&rest[..key_length]);
+        rest.advance(key_length);
         let value = rest.split_to(value_bytes);
         Some((key, (value_length != DELETED).then_some(value)))
     }

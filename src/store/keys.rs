@@ -1,11 +1,5 @@
 //! Building and reading keys: a class byte, then fields whose byte order is their order.
 
-use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
-
-use bytes::{BufMut, Bytes};
-use foldhash::fast::FixedState;
-
 use crate::store::Key;
 
 /// What kind of row a key names. The first byte of every key; never reused for another meaning.
@@ -66,83 +60,51 @@ impl Class {
     }
 }
 
-thread_local! {
-    /// Where keys are built. A key is copied out at its final size, so that making one, which
-    /// happens a dozen times per message, costs one allocation.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-
-    /// Keys of counters, where their hash says: every message adds to the same few.
-    static COMMON: RefCell<[Key; COMMON_KEYS]> = RefCell::new(std::array::from_fn(|_| Key::new()));
-}
-
-/// How many keys of counters a thread remembers; a power of two.
-const COMMON_KEYS: usize = 128;
-
 /// Builds one key, field by field.
 #[derive(Clone, Debug)]
-pub struct KeyBuilder(Vec<u8>);
+pub struct KeyBuilder(Key);
 
 impl KeyBuilder {
     /// Starts a key of this class.
     pub fn new(class: Class) -> Self {
-        let mut bytes = SCRATCH.take();
-        bytes.clear();
-        bytes.put_u8(class as u8);
-        KeyBuilder(bytes)
+        KeyBuilder(Key::new()).bytes(&[class as u8])
     }
 
     /// Appends two bytes.
-    pub fn u16(mut self, number: u16) -> Self {
-        self.0.put_u16(number);
-        self
+    pub fn u16(self, number: u16) -> Self {
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends four bytes.
-    pub fn u32(mut self, number: u32) -> Self {
-        self.0.put_u32(number);
-        self
+    pub fn u32(self, number: u32) -> Self {
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends eight bytes.
-    pub fn u64(mut self, number: u64) -> Self {
-        self.0.put_u64(number);
-        self
+    pub fn u64(self, number: u64) -> Self {
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends sixteen bytes.
-    pub fn u128(mut self, number: u128) -> Self {
-        self.0.put_u128(number);
-        self
+    pub fn u128(self, number: u128) -> Self {
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends text and a zero byte, so that no text is a prefix of another. Ids hold no control
     /// characters, so the zero cannot occur inside.
-    pub fn text(mut self, text: &str) -> Self {
-        self.0.put_slice(text.as_bytes());
-        self.0.put_u8(0);
+    pub fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes()).bytes(&[0])
+    }
+
+    /// Appends bytes whose number is the same in every key of the class.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.push(bytes);
         self
     }
 
     /// The finished key.
     pub fn finish(self) -> Key {
-        let key = Bytes::copy_from_slice(&self.0);
-        SCRATCH.set(self.0);
-        key
-    }
-
-    /// The finished key of a counter that is added to all the time: no copy of its own when it was
-    /// made lately.
-    pub fn finish_common(self) -> Key {
-        let hash = FixedState::default().hash_one(self.0.as_slice());
-        COMMON.with_borrow_mut(|common| {
-            let known = &mut common[hash as usize % COMMON_KEYS];
-            if known[..] != self.0[..] {
-                *known = Bytes::copy_from_slice(&self.0);
-            }
-            let key = known.clone();
-            SCRATCH.set(self.0);
-            key
-        })
+        self.0
     }
 
     /// The range of every key that begins with what was built so far.
@@ -155,7 +117,7 @@ impl KeyBuilder {
 
 /// The first key behind all keys that begin with `prefix`.
 pub fn after_prefix(prefix: &[u8]) -> Key {
-    let mut end = prefix.to_vec();
+    let mut end = Key::from(prefix);
     while let Some(last) = end.last_mut() {
         if *last == u8::MAX {
             end.pop();
@@ -164,15 +126,14 @@ pub fn after_prefix(prefix: &[u8]) -> Key {
             break;
         }
     }
-    Bytes::from(end)
+    end
 }
 
 /// The first key that sorts behind `key`.
 pub fn just_after(key: &[u8]) -> Key {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    Bytes::from(next)
+    let mut next = Key::from(key);
+    next.push(&[0]);
+    next
 }
 
 /// Reads the fields of a key in the order they were built. `None` means the key is damaged.
@@ -244,16 +205,6 @@ mod tests {
         assert!(range.contains(&inside));
         assert!(!range.contains(&sibling));
         assert_eq!(after_prefix(&[1, 0xFF]).as_ref(), &[2]);
-    }
-
-    #[test]
-    fn a_common_key_is_the_same_as_any_other() {
-        for _ in 0..2 {
-            for number in 0..1_000 {
-                let key = || KeyBuilder::new(Class::Ledger).u64(7).u16(number);
-                assert_eq!(key().finish_common(), key().finish());
-            }
-        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod faulty;
 pub mod group;
 pub mod journal;
+mod key;
 pub mod keys;
 pub mod memory;
 pub mod places;
@@ -29,8 +30,7 @@ use bytes::Bytes;
 
 use crate::model::id::Partition;
 
-/// A row's name.
-pub type Key = Bytes;
+pub use key::Key;
 
 /// A row as it was read.
 pub type Row = (Key, Bytes);

@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::store::Key;
 use crate::store::engine::{Changes, Known};
 
-/// What a row costs in memory beside its key and value, about.
-const ROW_OVERHEAD: usize = 128;
+/// What a row costs in memory beside its record in the journal, about: its place in a tree.
+const ROW_OVERHEAD: usize = 160;
 
 #[derive(Default)]
 struct Generations {

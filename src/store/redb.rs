@@ -115,7 +115,7 @@ impl Engine for Redb {
                 .take(limit)
                 .map(|row| {
                     let (key, value) = row.map_err(failure)?;
-                    let key = Bytes::copy_from_slice(key.value());
+                    let key = Key::from(key.value());
                     Ok((key, Bytes::copy_from_slice(value.value())))
                 })
                 .collect()
@@ -161,9 +161,7 @@ fn snapshot(db: &Database) -> Result<Option<Snapshot>, StoreError> {
 
 fn read_failure(error: redb::StorageError, key: &[u8]) -> StoreError {
     match error {
-        redb::StorageError::Corrupted(_) => {
-            StoreError::Corrupt { key: Bytes::copy_from_slice(key) }
-        }
+        redb::StorageError::Corrupted(_) => StoreError::Corrupt { key: key.into() },
         other => write_failure(other),
     }
 }

@@ -171,7 +171,7 @@ impl Engine for Sled {
             rows.take(limit)
                 .map(|row| {
                     let (key, value) = row.map_err(|error| read_failure(error, &range.start))?;
-                    Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+                    Ok((Key::from(key.as_ref()), Bytes::copy_from_slice(&value)))
                 })
                 .collect()
         })
@@ -275,7 +275,7 @@ fn blob_names(dir: &Path) -> io::Result<HashSet<OsString>> {
 
 fn read_failure(error: sled::Error, key: &[u8]) -> StoreError {
     match error {
-        sled::Error::Corruption { .. } => StoreError::Corrupt { key: Bytes::copy_from_slice(key) },
+        sled::Error::Corruption { .. } => StoreError::Corrupt { key: key.into() },
         other => write_failure(other),
     }
 }

@@ -48,7 +48,7 @@ impl<E: Engine> Warm<E> {
         let mut place = self.places.of(key);
         // Whoever changes rows counts first and looks into the places afterwards.
         if self.changes.load(Ordering::SeqCst) == read_at {
-            *place = Some((Bytes::copy_from_slice(key), known.clone()));
+            *place = Some((Key::from(key), known.clone()));
         }
     }
 
@@ -87,7 +87,7 @@ impl<E: Engine> Engine for Warm<E> {
             return self.engine.get(key);
         }
         if let Some((held, known)) = &*self.places.of(key)
-            && held == key
+            && **held == *key
         {
             return Ok(known.clone());
         }

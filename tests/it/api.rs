@@ -77,7 +77,7 @@ impl Bench {
 
     /// Every row of the store.
     pub async fn rows(&self) -> BTreeMap<Key, Bytes> {
-        let everything = Bytes::new()..Bytes::from_static(&[0xFF; 8]);
+        let everything = Key::default()..Key::from(&[0xFF; 8][..]);
         let rows = self.store.scan(Scope::Everywhere, everything, usize::MAX).await;
         rows.expect("rows").into_iter().collect()
     }

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use offpush::model::certificate::Environment;
 use offpush::model::id::{AppId, Token};
 use offpush::model::message::Message;
 use offpush::model::time::UnixMs;
+use offpush::store::Key;
 use offpush::store::keys::{Class, KeyReader, after_prefix, just_after};
 use offpush::transport::Reply;
 use offpush::vendor::profile::Endpoints;
@@ -190,7 +190,7 @@ proptest! {
         rest in prop::collection::vec(any::<u8>(), 0..64),
         row in prop::collection::vec(any::<u8>(), 0..256),
     ) {
-        let key = Bytes::from([vec![class], rest].concat());
+        let key = Key::from([vec![class], rest].concat());
         let _ = (queue::due_of(&key), queue::id_of(&key), queue::certificate_of(&key));
         let _ = (dedupe::window_of(&key), trace::behind(&key));
         let _ = queue::read(key.clone(), row.clone().into());

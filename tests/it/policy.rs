@@ -20,7 +20,7 @@ use offpush::clock::Clock;
 use offpush::config::Settings;
 use offpush::config::sections::Engine;
 use offpush::model::time::UnixMs;
-use offpush::store::{Row, Scope, Store};
+use offpush::store::{Key, Row, Scope, Store};
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, APP, Caller, Relay, Sims, breathe};
@@ -91,7 +91,7 @@ async fn run(settings: Settings, folder: Arc<tempfile::TempDir>, clock: Clock) -
 
 /// Every row there is.
 pub async fn all_rows(store: &Arc<dyn Store>) -> Vec<Row> {
-    let range = bytes::Bytes::new()..bytes::Bytes::from_static(&[0xFF]);
+    let range = Key::default()..Key::from(&[0xFF][..]);
     store.scan(Scope::Everywhere, range, 1_000_000).await.expect("a scan")
 }
 

@@ -85,8 +85,9 @@ fn place() -> Partition {
     Partition::of_hash(7)
 }
 
-fn bytes(text: &'static str) -> Bytes {
-    Bytes::from_static(text.as_bytes())
+/// A key or a value.
+fn bytes<T: From<&'static str>>(text: &'static str) -> T {
+    text.into()
 }
 
 fn put(rows: &[(&'static str, &'static str)]) -> Batch {

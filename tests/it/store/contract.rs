@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use offpush::store::group::encode_counter;
 use offpush::store::keys::{after_prefix, just_after};
-use offpush::store::{Batch, Expect, Scope, StoreError};
+use offpush::store::{Batch, Expect, Key, Scope, StoreError};
 
 use crate::store::{Fixture, add, bytes, expecting, is_conflict, place, prefix, put};
 
@@ -130,7 +130,7 @@ async fn concurrent_additions_are_never_lost(fixture: Fixture) {
 
 async fn of_concurrent_claims_exactly_one_wins(fixture: Fixture) {
     for round in 0..10_u8 {
-        let key = Bytes::copy_from_slice(&[b'r', round]);
+        let key = Key::from(&[b'r', round][..]);
         let tasks: Vec<_> = (0..16_u8)
             .map(|racer| {
                 let store = Arc::clone(&fixture.store);
@@ -176,7 +176,7 @@ async fn one_call_with_many_batches_changes_the_same_rows_in_order(fixture: Fixt
     let batches = (0..300_u16).map(|number| {
         let mut batch = add("n", 1);
         batch.put.push((bytes("last"), Bytes::copy_from_slice(&number.to_be_bytes())));
-        let own = Bytes::copy_from_slice(format!("row {number:03}").as_bytes());
+        let own = Key::from(format!("row {number:03}").as_str());
         batch.put.push((own, Bytes::new()));
         (place(), batch)
     });
@@ -190,7 +190,7 @@ async fn one_call_with_many_batches_changes_the_same_rows_in_order(fixture: Fixt
 async fn a_batch_of_two_thousand_rows_is_one_batch(mut fixture: Fixture) {
     let row = |number: u32| {
         let key = [b"r".as_slice(), &number.to_be_bytes()].concat();
-        (Bytes::from(key), Bytes::from(vec![number as u8; 100]))
+        (Key::from(key), Bytes::from(vec![number as u8; 100]))
     };
     let batch = Batch { put: (0..2000).map(row).collect(), ..Batch::default() };
     fixture.commit(batch.clone()).await.expect("a commit");
@@ -202,15 +202,15 @@ async fn a_batch_of_two_thousand_rows_is_one_batch(mut fixture: Fixture) {
 
 async fn empty_values_and_binary_keys_are_rows(mut fixture: Fixture) {
     let keys = [&[0_u8][..], &[0, 0], &[0, 0xFF], &[b'x', 0, b'y'], &[0xFE, 0xFF, 0xFF]];
-    let put = keys.iter().map(|key| (Bytes::copy_from_slice(key), Bytes::new())).collect();
+    let put = keys.iter().map(|key| (Key::from(*key), Bytes::new())).collect();
     fixture.commit(Batch { put, ..Batch::default() }).await.expect("a commit");
     fixture.reopen().await;
     for key in keys {
         let value = fixture.store.get(place(), key).await.expect("a read");
         assert_eq!(value, Some(Bytes::new()));
     }
-    let low = fixture.keys(Bytes::from_static(&[0])..Bytes::from_static(&[1]), 10).await;
-    assert_eq!(low, keys[..3]);
+    let low = fixture.keys(Key::from(&[0][..])..Key::from(&[1][..]), 10).await;
+    assert_eq!(low, keys[..3].iter().map(|key| Key::from(*key)).collect::<Vec<_>>());
     let present = expecting(Batch::default(), "x\0y", Expect::Equals(Bytes::new()));
     assert!(fixture.commit(present).await.is_ok());
 }

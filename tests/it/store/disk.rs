@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use offpush::store::Batch;
 use offpush::store::directory::{ENGINE_FILE, OpenError, version_key};
 use offpush::store::group::{decode_counter, encode_counter};
+use offpush::store::{Batch, Key};
 
 use crate::store::{Backend, Fixture, ON_DISK, add, bytes, open, place, put};
 
@@ -119,7 +119,7 @@ async fn lost_and_spoiled_files_are_damage() {
 async fn a_few_spoiled_bytes_of_a_closed_store_are_damage() {
     for (backend, file) in [(Backend::Sled, "db"), (Backend::Redb, "offpush.redb")] {
         let fixture = Fixture::new(backend);
-        let row = |number: u32| (Bytes::from(number.to_be_bytes().to_vec()), bytes("needle"));
+        let row = |number: u32| (Key::from(&number.to_be_bytes()[..]), bytes("needle"));
         let batch = Batch { put: (0..2000).map(row).collect(), ..Batch::default() };
         fixture.commit(batch).await.expect("a commit");
         fixture.store.close().await;

@@ -19,7 +19,7 @@ enum Step {
 }
 
 fn any_key() -> impl Strategy<Value = Key> {
-    (0..12_u8).prop_map(|number| Bytes::copy_from_slice(&[b'r', number]))
+    (0..12_u8).prop_map(|number| Key::from(&[b'r', number][..]))
 }
 
 fn any_value() -> impl Strategy<Value = Bytes> {
@@ -79,7 +79,7 @@ async fn run_step(fixture: &mut Fixture, step: Step) -> (Vec<&'static str>, Vec<
         }
         Step::ComeAndGo(numbers) => {
             for number in numbers {
-                let key = Bytes::copy_from_slice(&[b'Q', number]);
+                let key = Key::from(&[b'Q', number][..]);
                 let batch = match fixture.store.get(place(), &key).await.expect("a store") {
                     Some(_) => Batch { delete: vec![key], ..Batch::default() },
                     None => {
@@ -91,7 +91,7 @@ async fn run_step(fixture: &mut Fixture, step: Step) -> (Vec<&'static str>, Vec<
             rows = fixture.scan(prefix("Q"), usize::MAX).await;
         }
         Step::Scan(from, to, limit) => {
-            let bound = |number| Bytes::copy_from_slice(&[b'r', number]);
+            let bound = |number| Key::from(&[b'r', number][..]);
             rows = fixture.scan(bound(from)..bound(to), limit).await;
         }
         Step::Reopen => fixture.reopen().await,
