@@ -3,8 +3,8 @@
 //! A [`Transport`] keeps one pool of connections per certificate, generation and origin. `pool`
 //! decides which connection a request takes and when another is opened, `connection` is one open
 //! connection and the task that drives it, `exchange` hands one request over and judges what
-//! became of it, `frames` notices a peer's changed settings, `connect`, `tls` and `proxy` get a
-//! stream to the peer.
+//! became of it, `http2` is how one travels there, `connect`, `tls` and `proxy` get a stream to
+//! the peer.
 //!
 //! The invariant everything here serves is the difference between [`TransportError::NotSent`] and
 //! [`TransportError::Lost`]: a request is `NotSent` only when the peer cannot have acted on it.
@@ -12,7 +12,7 @@
 mod connect;
 mod connection;
 mod exchange;
-mod frames;
+mod http2;
 mod pool;
 pub mod proxy;
 pub mod reach;

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,11 +18,9 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::transport::frames::Frames;
 use crate::transport::proxy::{self, ProxyUrl};
 use crate::transport::reach::{self, Reach};
 use crate::transport::tls::{ALPN_HTTP2, Mistrust, is_certificate_alert};
@@ -74,6 +73,10 @@ impl Origin {
 /// What the peer complained about after the handshake, when it was our certificate.
 pub type Alert = Arc<OnceLock<String>>;
 
+/// Counts attempts to write, before each: whoever finds the number unchanged knows that the peer
+/// has seen nothing since.
+pub type Writes = Arc<AtomicU64>;
+
 /// An open stream and the HTTP version both sides agreed on.
 pub struct Connected {
     /// The stream.
@@ -82,8 +85,8 @@ pub struct Connected {
     pub http2: bool,
     /// Filled when the peer refuses our certificate later.
     pub alert: Alert,
-    /// Told when the peer has changed its HTTP/2 settings.
-    pub settings: Arc<Notify>,
+    /// How often something was to be written to it.
+    pub writes: Writes,
 }
 
 /// Opens a stream to `origin`. The caller bounds the time.
@@ -122,10 +125,9 @@ pub async fn connect(
 
 impl Connected {
     fn new(inner: Inner, http2: bool) -> Self {
-        let (alert, settings) = (Alert::default(), Arc::<Notify>::default());
-        let frames = http2.then(|| Frames::new(settings.clone()));
-        let stream = Stream { inner, alert: alert.clone(), frames };
-        Connected { stream, http2, alert, settings }
+        let (alert, writes) = (Alert::default(), Writes::default());
+        let stream = Stream { inner, alert: alert.clone(), writes: writes.clone() };
+        Connected { stream, http2, alert, writes }
     }
 }
 
@@ -179,13 +181,12 @@ fn handshake_failed(error: io::Error) -> TransportError {
     }
 }
 
-/// A plain or encrypted stream that remembers a late refusal of our certificate and notices
-/// changed settings.
+/// A plain or encrypted stream that remembers a late refusal of our certificate and counts what is
+/// written.
 pub struct Stream {
     inner: Inner,
     alert: Alert,
-    /// Under HTTP/2.
-    frames: Option<Frames>,
+    writes: Writes,
 }
 
 enum Inner {
@@ -233,17 +234,10 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if let Some(frames) = &mut self.frames {
-            frames.wanted();
-        }
         let polled = match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Inner::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         };
-        if let Some(frames) = &mut self.frames {
-            frames.passed(&buffer.filled()[before..]);
-        }
         if let Poll::Ready(Err(error)) = &polled {
             self.note(error);
         }
@@ -257,6 +251,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
         let polled = match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Inner::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -269,6 +264,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
         let polled = match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Inner::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),

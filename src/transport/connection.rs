@@ -1,11 +1,11 @@
 //! One open connection: how full it is, and the task that drives it to its end.
 //!
 //! The pool owns a [`Connection`], every request in flight on it holds a [`Slot`]; when both let
-//! go, hyper's sender is dropped and the connection closes. So "leave the pool" is all it takes
+//! go, the sender is dropped and the connection closes. So "leave the pool" is all it takes
 //! to end a connection gracefully. The driving task holds only a weak reference to the pool.
 
 use std::error::Error;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,25 +13,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::transport::connect::{Alert, Connected, Stream};
+use crate::transport::connect::{Alert, Connected, Stream, Writes};
+use crate::transport::http2::{self, STREAMS_AT_FIRST};
 use crate::transport::pool::Pool;
 use crate::transport::{TransportConfig, TransportError};
 
 /// HTTP/1.1 connections are closed when idle for longer, whatever the configuration says:
 /// servers close theirs after about a minute, and a request that meets such a close is lost.
 const IDLE_HTTP1_MAX: Duration = Duration::from_secs(20);
-
-/// Longest wait for the answer to an HTTP/2 PING.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// HTTP/2 streams before the peer has said how many it takes: Apple permits one until the first
-/// request with a good provider token ("Sending notification requests to APNs").
-const STREAMS_AT_FIRST: usize = 1;
 
 /// A whole body, known in advance.
 pub type Body = Full<Bytes>;
@@ -43,14 +37,18 @@ pub struct Life {
     draining: AtomicBool,
     /// How many requests the peer has answered here.
     answers: AtomicUsize,
+    /// How many it had at the last look of the PING timer.
+    answers_before: AtomicUsize,
     /// Some request has ended here, well or badly.
     finished: AtomicBool,
     /// Some request has ended here since the last look of the idle timer.
     touched: AtomicBool,
     /// The limit is the peer's word and not only our guess.
     warm: AtomicBool,
-    /// Asks the driving task to read the peer's limit again.
+    /// Asks the driving task to look at the connection: to read the peer's limit again, or to see
+    /// that nobody uses it any more.
     refresh: Arc<Notify>,
+    writes: Writes,
     /// The pool's: somebody may be waiting for room.
     freed: Arc<Notify>,
     alert: Alert,
@@ -58,16 +56,18 @@ pub struct Life {
 }
 
 impl Life {
-    fn new(http2: bool, alert: Alert, refresh: Arc<Notify>, pool: &Arc<Pool>) -> Self {
+    fn new(http2: bool, alert: Alert, writes: Writes, pool: &Arc<Pool>) -> Self {
         Life {
             in_flight: AtomicUsize::new(0),
             limit: AtomicUsize::new(STREAMS_AT_FIRST),
             draining: AtomicBool::new(false),
             answers: AtomicUsize::new(0),
+            answers_before: AtomicUsize::new(0),
             finished: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             warm: AtomicBool::new(!http2),
-            refresh,
+            refresh: Arc::default(),
+            writes,
             freed: pool.freed(),
             alert,
             pool: Arc::downgrade(pool),
@@ -109,6 +109,13 @@ impl Life {
         }
     }
 
+    /// Whether requests wait and none was answered since the last call.
+    fn take_unanswered(&self) -> bool {
+        let answers = self.answers.load(Ordering::Relaxed);
+        let before = self.answers_before.swap(answers, Ordering::Relaxed);
+        before == answers && self.in_flight.load(Ordering::Acquire) > 0
+    }
+
     /// Whether nothing has happened since the last call.
     fn take_quiet(&self) -> bool {
         let touched = self.touched.swap(false, Ordering::Relaxed);
@@ -130,11 +137,9 @@ impl Life {
 
     /// A connection that ended before the peer answered anything is a failure to connect, and
     /// whoever waits for it must hear of it.
-    fn ended(&self, error: Option<hyper::Error>) {
+    fn ended(&self, error: Option<String>) {
         if let Some(error) = &error {
-            // The source of an error GOAWAY holds the peer's debug data.
-            let why = error.source().map(ToString::to_string).unwrap_or_default();
-            tracing::debug!(%error, why, "a connection ended");
+            tracing::debug!(error, "a connection ended");
         }
         if let Some(pool) = self.pool.upgrade()
             && self.answers.load(Ordering::Relaxed) == 0
@@ -149,16 +154,23 @@ impl Life {
     }
 
     /// Drives the connection to its end, following the peer's limit, and takes it out of the pool
-    /// when it is old, idle or over.
-    async fn drive<C, L>(&self, mut connection: C, age: Duration, idle: Duration, limit: L)
-    where
-        C: Future<Output = hyper::Result<()>> + Unpin,
+    /// when it is old, idle or over. When `deaf` returns, the peer is gone.
+    async fn drive<C, E, L>(
+        &self,
+        mut connection: C,
+        (age, idle): (Duration, Duration),
+        limit: L,
+        deaf: impl Future<Output = ()>,
+    ) where
+        C: Future<Output = Result<(), E>> + Unpin,
+        E: Error,
         L: Fn(&C) -> Option<usize>,
     {
         // Half the time-out at a time: two quiet ticks in a row are at least one time-out.
         let tick = (idle / 2).max(Duration::from_millis(1));
         let mut old = pin!(tokio::time::sleep(age));
         let mut quiet = pin!(tokio::time::sleep(tick));
+        let mut deaf = pin!(deaf);
         let (mut in_pool, mut quiet_ticks) = (true, 0);
         loop {
             let progress = poll_fn(|cx| {
@@ -170,9 +182,10 @@ impl Life {
             });
             tokio::select! {
                 biased;
-                ended = progress => return self.ended(ended.err()),
+                ended = progress => return self.ended(ended.err().map(|why| with_source(&why))),
                 // Polling `progress` again reads the limit.
                 () = self.refresh.notified() => self.settle(),
+                () = &mut deaf => return self.ended(Some("a PING was not answered".to_owned())),
                 () = &mut old, if in_pool => in_pool = false,
                 () = &mut quiet, if in_pool => {
                     quiet_ticks = if self.take_quiet() { quiet_ticks + 1 } else { 0 };
@@ -187,25 +200,44 @@ impl Life {
     }
 }
 
-/// hyper's side of the connection.
+/// An error and what caused it, which may hold a peer's words.
+pub fn with_source(error: &impl Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Our end of the connection.
 pub enum Sender {
     /// Shared by all requests.
-    Http2(http2::SendRequest<Body>),
+    Http2(h2::client::SendRequest<Bytes>),
     /// Taken by one request and put back when its answer was read to the end.
     Http1(Mutex<Option<http1::SendRequest<Body>>>),
 }
 
 /// One open connection.
 pub struct Connection {
-    /// hyper's side.
+    /// Our end.
     pub(crate) sender: Sender,
     life: Arc<Life>,
+    /// Dropped after the sender.
+    _parting: Parting,
+}
+
+/// h2 does not notice by itself that the last sender is gone.
+struct Parting(Arc<Notify>);
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Connection {
     /// Room for one more request, or `None`.
     pub fn try_acquire(self: &Arc<Self>) -> Option<Slot> {
-        if self.is_closed() || !self.life.try_enter() {
+        if !self.life.try_enter() {
             return None;
         }
         Some(Slot { connection: self.clone(), asked: None })
@@ -246,11 +278,14 @@ impl Connection {
         std::ptr::eq(Arc::as_ptr(&self.life), life)
     }
 
-    fn is_closed(&self) -> bool {
-        match &self.sender {
-            Sender::Http2(sender) => sender.is_closed(),
-            Sender::Http1(_) => false,
-        }
+    /// How often something was to be written to the peer.
+    pub fn writes(&self) -> u64 {
+        self.life.writes.load(Ordering::SeqCst)
+    }
+
+    /// How many requests are on it.
+    pub fn in_flight(&self) -> usize {
+        self.life.in_flight.load(Ordering::Acquire)
     }
 }
 
@@ -289,49 +324,48 @@ pub async fn begin(
     config: &TransportConfig,
     pool: &Arc<Pool>,
 ) -> Result<Arc<Connection>, TransportError> {
-    let Connected { stream, http2, alert, settings } = connected;
-    let life = Arc::new(Life::new(http2, alert, settings, pool));
-    let io = TokioIo::new(stream);
+    let Connected { stream, http2, alert, writes } = connected;
+    let life = Arc::new(Life::new(http2, alert, writes, pool));
     let sender = match http2 {
-        true => begin_http2(io, config, life.clone()).await,
-        false => begin_http1(io, config, life.clone()).await,
+        true => begin_http2(stream, config, life.clone()).await?,
+        false => begin_http1(stream, config, life.clone()).await?,
     };
-    let sender = sender.map_err(|why| TransportError::NotSent(format!("http: {why}")))?;
-    Ok(Arc::new(Connection { sender, life }))
+    let _parting = Parting(life.refresh.clone());
+    Ok(Arc::new(Connection { sender, life, _parting }))
+}
+
+fn not_begun(why: impl std::fmt::Display) -> TransportError {
+    TransportError::NotSent(format!("http: {why}"))
 }
 
 async fn begin_http2(
-    io: TokioIo<Stream>,
+    stream: Stream,
     config: &TransportConfig,
     life: Arc<Life>,
-) -> hyper::Result<Sender> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_max_send_streams(STREAMS_AT_FIRST)
-        .keep_alive_interval(config.ping_interval)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(false);
-    let (sender, connection) = builder.handshake(io).await?;
-    let (age, idle) = (ended_early(config.max_age), config.idle_timeout);
-    let streams_max = config.streams_per_connection_max.max(1);
+) -> Result<Sender, TransportError> {
+    let (sender, mut connection) = http2::shake_hands(stream).await.map_err(not_begun)?;
+    let ends = (ended_early(config.max_age), config.idle_timeout);
+    let (ping_interval, streams_max) =
+        (config.ping_interval, config.streams_per_connection_max.max(1));
+    let ping_pong = connection.ping_pong();
     tokio::spawn(async move {
-        let limit = |connection: &http2::Connection<_, _, _>| {
-            Some(connection.current_max_send_streams().min(streams_max))
+        let limit = |connection: &h2::client::Connection<_, _>| {
+            Some(connection.max_concurrent_send_streams().min(streams_max))
         };
-        life.drive(connection, age, idle, limit).await;
+        let deaf = http2::deaf(ping_pong, ping_interval, || life.take_unanswered());
+        life.drive(connection, ends, limit, deaf).await;
     });
     Ok(Sender::Http2(sender))
 }
 
 async fn begin_http1(
-    io: TokioIo<Stream>,
+    stream: Stream,
     config: &TransportConfig,
     life: Arc<Life>,
-) -> hyper::Result<Sender> {
-    let (sender, connection) = http1::handshake(io).await?;
-    let (age, idle) = (ended_early(config.max_age), config.idle_timeout.min(IDLE_HTTP1_MAX));
-    tokio::spawn(async move { life.drive(connection, age, idle, |_| None).await });
+) -> Result<Sender, TransportError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(not_begun)?;
+    let ends = (ended_early(config.max_age), config.idle_timeout.min(IDLE_HTTP1_MAX));
+    tokio::spawn(async move { life.drive(connection, ends, |_| None, pending()).await });
     Ok(Sender::Http1(Mutex::new(Some(sender))))
 }
 

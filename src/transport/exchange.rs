@@ -1,6 +1,5 @@
 //! One request on one connection: hand it over, read the answer, judge a failure.
 
-use std::error::Error;
 use std::sync::PoisonError;
 
 use bytes::{Bytes, BytesMut};
@@ -9,7 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 
-use crate::transport::connection::{Body, Sender, Slot};
+use crate::transport::connection::{Body, Sender, Slot, with_source};
+use crate::transport::http2::{self, Unanswered};
 use crate::transport::{Reply, Request};
 
 type HyperRequest = http::Request<Body>;
@@ -45,16 +45,16 @@ impl Slot {
     ) -> Result<Reply, Failure> {
         match &self.connection.sender {
             Sender::Http2(sender) => {
-                let has_body = !request.body.is_empty();
                 *handed = true;
-                let sending = sender.clone().try_send_request(http2_request(request));
+                // Asked before, so that what is written afterwards may be this request.
+                let writes = self.connection.writes();
+                let at_once = self.connection.in_flight() <= sender.current_max_send_streams();
                 self.asked = Some(self.connection.answers());
-                let sent = sending.await;
+                let asked = http2::ask(sender.clone(), request, at_once).await;
                 self.asked = None;
-                let answer = sent.map_err(|why| self.judge(why, has_body))?;
+                let answer = asked.map_err(|why| self.judge_http2(why, writes))?;
                 self.connection.answered();
-                let (reply, _) = self.read(answer, body_bytes_max).await?;
-                Ok(reply)
+                http2::read(answer, body_bytes_max).await.map_err(broke_off)
             }
             Sender::Http1(shared) => {
                 let taken = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -66,7 +66,7 @@ impl Slot {
                 let request = http1_request(request)?;
                 *handed = true;
                 let sent = sender.try_send_request(request).await;
-                let answer = sent.map_err(|why| self.judge(why, false))?;
+                let answer = sent.map_err(|why| self.judge_http1(why))?;
                 self.connection.answered();
                 let (reply, whole) = self.read(answer, body_bytes_max).await?;
                 if whole {
@@ -83,9 +83,7 @@ impl Slot {
         body_bytes_max: usize,
     ) -> Result<(Reply, bool), Failure> {
         let (head, body) = answer.into_parts();
-        let (body, whole) = read_body(body, body_bytes_max)
-            .await
-            .map_err(|why| Failure::Lost(format!("the answer broke off: {why}")))?;
+        let (body, whole) = read_body(body, body_bytes_max).await.map_err(broke_off)?;
         Ok((Reply { status: head.status, headers: head.headers, body }, whole))
     }
 
@@ -97,9 +95,44 @@ impl Slot {
         }
     }
 
-    /// What a failed request means. `body_follows`: the request has a body, so the peer cannot
-    /// act on its header alone.
-    fn judge(&self, mut failed: TrySendError<HyperRequest>, body_follows: bool) -> Failure {
+    /// What a failed request means; `writes` were attempted before it was handed over.
+    fn judge_http2(&self, why: Unanswered, writes: u64) -> Failure {
+        if let Some(refusal) = self.connection.refusal() {
+            self.connection.leave_pool();
+            return Failure::Handshake(refusal.clone());
+        }
+        let (error, handed) = match why {
+            Unanswered::NotHanded(error) => (error, false),
+            Unanswered::Handed(error) => (error, true),
+        };
+        if error.is_remote() && error.is_go_away() {
+            // h2 reports GOAWAY only for streams above the last one the peer will answer.
+            let words = go_away_words(&error);
+            if self.connection.leave_pool() {
+                let words = words.as_str();
+                tracing::info!(words, "a server closes a connection, its requests move");
+            }
+            // What was not even begun costs nothing.
+            return match handed {
+                true => Failure::Refused(format!("the server goes away: {words}")),
+                false => Failure::Stale(format!("the server goes away: {words}")),
+            };
+        }
+        if error.is_remote() && error.is_reset() {
+            return match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => {
+                    Failure::Refused("the server refused the stream".to_owned())
+                }
+                _ => Failure::Lost(with_source(&error)),
+            };
+        }
+        if !handed || self.connection.writes() == writes {
+            return self.stale("the connection was closed");
+        }
+        Failure::Lost(with_source(&error))
+    }
+
+    fn judge_http1(&self, mut failed: TrySendError<HyperRequest>) -> Failure {
         if let Some(refusal) = self.connection.refusal() {
             self.connection.leave_pool();
             return Failure::Handshake(refusal.clone());
@@ -107,30 +140,12 @@ impl Slot {
         if failed.take_message().is_some() || failed.error().is_canceled() {
             return self.stale("the connection was closed");
         }
-        let error = failed.into_error();
-        if let Some(h2) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>())
-            && h2.is_remote()
-        {
-            if h2.is_go_away() {
-                // h2 reports GOAWAY only for streams above the last one the peer will answer.
-                let words = go_away_words(h2);
-                if self.connection.leave_pool() {
-                    let words = words.as_str();
-                    tracing::info!(words, "a server closes a connection, its requests move");
-                }
-                return Failure::Refused(format!("the server goes away: {words}"));
-            }
-            if h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                return Failure::Refused("the server refused the stream".to_owned());
-            }
-        }
-        if error.is_user() && body_follows {
-            // hyper gives up a stream that still waited for its turn when the connection ended.
-            // Its header may have gone out, its body cannot have.
-            return self.stale("the connection was closed");
-        }
-        Failure::Lost(with_source(&error))
+        Failure::Lost(with_source(failed.error()))
     }
+}
+
+fn broke_off(why: impl std::fmt::Display) -> Failure {
+    Failure::Lost(format!("the answer broke off: {why}"))
 }
 
 /// The reason of a GOAWAY and its debug data, for APNs a JSON object with a `reason`. h2 shows
@@ -140,25 +155,12 @@ fn go_away_words(error: &h2::Error) -> String {
     words.trim_start_matches("connection error received: ").chars().take(WORDS_MAX).collect()
 }
 
-fn with_source(error: &hyper::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
-fn http2_request(request: &Request) -> HyperRequest {
-    let mut sent = http::Request::new(Full::new(request.body.clone()));
-    *sent.method_mut() = request.method.clone();
-    *sent.uri_mut() = request.uri.clone();
-    *sent.headers_mut() = request.headers.clone();
-    sent
-}
-
 /// HTTP/1.1 names the host in a header and only the path in the request line.
 fn http1_request(request: &Request) -> Result<HyperRequest, Failure> {
     let unusable = |_| Failure::Refused("uri: cannot be sent".to_owned());
-    let mut sent = http2_request(request);
+    let mut sent = http::Request::new(Full::new(request.body.clone()));
+    *sent.method_mut() = request.method.clone();
+    *sent.headers_mut() = request.headers.clone();
     let authority = request.uri.authority().map_or("", |authority| authority.as_str());
     let host = HeaderValue::from_str(authority).map_err(|_| unusable(()))?;
     let path = request.uri.path_and_query().cloned();
@@ -170,29 +172,48 @@ fn http1_request(request: &Request) -> Result<HyperRequest, Failure> {
 
 /// The body and whether that is all of it.
 async fn read_body(mut body: Incoming, max: usize) -> hyper::Result<(Bytes, bool)> {
-    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    let mut answer = Answer::new(max);
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
-        let Ok(mut data) = frame?.into_data() else { continue };
-        let room = max - first.len().max(rest.len());
-        let cut = data.len() > room;
-        data.truncate(room);
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                // Only an answer in several pieces is copied.
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&data);
-        }
-        if cut {
-            return Ok((joined(first, rest), false));
+        let Ok(data) = frame?.into_data() else { continue };
+        if !answer.take(data) {
+            return Ok((answer.body(), false));
         }
     }
-    Ok((joined(first, rest), true))
+    Ok((answer.body(), true))
 }
 
-fn joined(first: Bytes, rest: BytesMut) -> Bytes {
-    if rest.is_empty() { first } else { rest.freeze() }
+/// The body of an answer, as far as it has come. Only one in several pieces is copied.
+pub struct Answer {
+    first: Bytes,
+    rest: BytesMut,
+    max: usize,
+}
+
+impl Answer {
+    /// An empty one, to be cut at `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Answer { first: Bytes::new(), rest: BytesMut::new(), max }
+    }
+
+    /// Takes what came. Answers whether there is room for more.
+    pub fn take(&mut self, mut data: Bytes) -> bool {
+        let room = self.max - self.first.len().max(self.rest.len());
+        let is_cut = data.len() > room;
+        data.truncate(room);
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = data;
+        } else {
+            if self.rest.is_empty() {
+                self.rest.extend_from_slice(&self.first);
+            }
+            self.rest.extend_from_slice(&data);
+        }
+        !is_cut
+    }
+
+    /// What came.
+    pub fn body(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { self.rest.freeze() }
+    }
 }
