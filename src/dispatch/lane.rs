@@ -2,7 +2,7 @@
 //! what is learned from the vendor's answers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::model::time::UnixMs;
 use crate::outcome::Effect;
 use crate::queue::handover::FullLanes;
 use crate::queue::{Held, ParcelId};
+use crate::telemetry::events;
 
 mod pace;
 mod waiting;
@@ -49,6 +50,8 @@ pub struct Lane {
     in_flight_max: usize,
     parcels_max: usize,
     suspects_max: usize,
+    /// Found once: looking for it takes as long as a rule.
+    latency: OnceLock<metrics::Histogram>,
 }
 
 /// A lane's condition, for operators.
@@ -89,7 +92,13 @@ impl Lane {
             in_flight_max: settings.in_flight_max,
             parcels_max: settings.parcels_in_memory,
             suspects_max: settings.suspects_max,
+            latency: OnceLock::new(),
         }
+    }
+
+    /// Notes how long a request to this lane's vendor took.
+    pub fn request_took(&self, vendor: &'static str, took: Duration) {
+        self.latency.get_or_init(|| events::request_latency(vendor)).record(took);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

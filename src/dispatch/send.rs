@@ -314,7 +314,7 @@ impl Dispatch {
         let (sent, started) = (self.rooms.clock.now(), self.rooms.clock.instant());
         let replied = self.rooms.transport.send(&ready.connections, push.request).await;
         let latency = started.elapsed();
-        events::request_finished(vendor.profile().name, latency);
+        lane.request_took(vendor.profile().name, latency);
         let (status, answers) = match replied {
             Ok(reply) => {
                 let exchange = Exchange { sent, received: self.rooms.clock.now() };

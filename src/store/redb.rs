@@ -1,4 +1,4 @@
-//! The redb engine: one file, one table, one write transaction per checkpoint.
+//! The redb engine: one file, one table, a few write transactions per checkpoint.
 //!
 //! redb's promises are those of [`Engine`]: a transaction is atomic and on disk when it is
 //! committed. Readers share one snapshot, replaced after each transaction: it costs nothing to open
@@ -12,14 +12,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction,
+};
 
 use crate::store::directory::{
     CHECKED_BYTES_MAX, OpenError, closed, fenced_open, io_failure, sync_directory, take_down,
     unavailable,
 };
 use crate::store::embedded::Embedded;
-use crate::store::engine::{Changes, Engine};
+use crate::store::engine::{Changes, Engine, Known};
 use crate::store::warm::Warm;
 use crate::store::{Key, Row, StoreError, StoreMemory};
 
@@ -31,6 +33,11 @@ const FILE: &str = "offpush.redb";
 
 /// The one table.
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+
+/// A transaction takes no further row once it has so many bytes. A generation is not written at
+/// once: what is committed meanwhile waits for the disk behind each flush, so flushes are to be
+/// short.
+const TRANSACTION_BYTES: usize = 2 << 20;
 
 /// The table as readers hold it: one state of the store, however long it is held.
 type Snapshot = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -124,22 +131,17 @@ impl Engine for Redb {
 
     fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
         let db = self.db.load_full().ok_or_else(closed)?;
-        let mut transaction = db.begin_write().map_err(write_failure)?;
-        transaction.set_durability(Durability::Immediate).map_err(write_failure)?;
-        // Opening after a crash then need not read the whole file.
-        transaction.set_quick_repair(true);
-        {
-            let mut rows = transaction.open_table(ROWS).map_err(write_failure)?;
-            for (key, value) in changes.iter() {
-                match value {
-                    Some(value) => rows.insert(key.as_ref(), value.as_ref()),
-                    None => rows.remove(key.as_ref()),
-                }
-                .map_err(write_failure)?;
-            }
+        let mut rows = changes.iter().peekable();
+        while rows.peek().is_some() {
+            let mut transaction = db.begin_write().map_err(write_failure)?;
+            transaction.set_durability(Durability::Immediate).map_err(write_failure)?;
+            // Opening after a crash then need not read the whole file.
+            transaction.set_quick_repair(true);
+            write_some(&transaction, &mut rows).map_err(write_failure)?;
+            transaction.commit().map_err(write_failure)?;
+            self.renew_snapshot(&db)?;
         }
-        transaction.commit().map_err(write_failure)?;
-        self.renew_snapshot(&db)
+        Ok(())
     }
 
     fn shut(&self) {
@@ -147,6 +149,25 @@ impl Engine for Redb {
         take_down(&self.snapshot);
         take_down(&self.db);
     }
+}
+
+/// Writes rows of a generation, as many as one transaction takes.
+fn write_some<'a>(
+    transaction: &WriteTransaction,
+    rows: &mut impl Iterator<Item = (&'a Key, &'a Known)>,
+) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(ROWS)?;
+    let mut bytes = 0;
+    while bytes < TRANSACTION_BYTES
+        && let Some((key, value)) = rows.next()
+    {
+        bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        match value {
+            Some(value) => table.insert(key.as_ref(), value.as_ref())?,
+            None => table.remove(key.as_ref())?,
+        };
+    }
+    Ok(())
 }
 
 /// The last committed state; `None` while the table was never written.

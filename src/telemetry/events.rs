@@ -8,7 +8,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
 use tracing::{debug, error, info, warn};
 
@@ -220,9 +221,9 @@ fn labels_of(terminal: Terminal) -> (&'static str, &'static str) {
     (terminal.as_str(), reason)
 }
 
-/// One request to a vendor took this long.
-pub fn request_finished(vendor: &'static str, took: Duration) {
-    histogram!(PUSH_LATENCY_SECONDS, "vendor" => vendor).record(took);
+/// How long requests to a vendor take, in seconds. Whoever sends many keeps it.
+pub fn request_latency(vendor: &'static str) -> Histogram {
+    histogram!(PUSH_LATENCY_SECONDS, "vendor" => vendor)
 }
 
 /// One request to a vendor got no answer; `cause` is [`TransportError::cause`]'s.

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,7 +248,7 @@ fn material(certificate: &SendingCertificate) -> &Material {
     certificate.material.downcast_ref().expect("a certificate is sent with by who read it")
 }
 
-fn base(certificate: &SendingCertificate) -> Base {
+fn base(certificate: &SendingCertificate) -> Rc<Base> {
     Base::of(certificate.endpoints.get(match certificate.environment {
         Environment::Production => "endpoint",
         Environment::Sandbox => "sandbox_endpoint",

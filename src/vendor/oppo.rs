@@ -11,6 +11,7 @@
 //! one target.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ fn material(certificate: &SendingCertificate) -> &Material {
     certificate.material.downcast_ref().expect("a certificate holds what its own vendor made")
 }
 
-fn base(certificate: &SendingCertificate) -> Base {
+fn base(certificate: &SendingCertificate) -> Rc<Base> {
     Base::of(certificate.endpoints.get(material(certificate).endpoint))
 }
 

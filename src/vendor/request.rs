@@ -2,6 +2,8 @@
 //! texts that no vendor refuses as blank, and times to live.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +35,13 @@ pub fn uri(url: &str) -> Uri {
     url.parse().unwrap_or_default()
 }
 
+/// Endpoints that a thread remembers having read: an operator has a handful.
+const BASES_MAX: usize = 32;
+
+thread_local! {
+    static BASES: RefCell<Vec<(String, Rc<Base>)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Scheme, authority and path prefix of an endpoint; joining copies no more than the path.
 pub struct Base {
     scheme: Option<Scheme>,
@@ -42,7 +51,19 @@ pub struct Base {
 
 impl Base {
     /// The base that `url` names.
-    pub fn of(url: &str) -> Self {
+    pub fn of(url: &str) -> Rc<Self> {
+        BASES.with_borrow_mut(|bases| {
+            if let Some((_, base)) = bases.iter().find(|(known, _)| known == url) {
+                return base.clone();
+            }
+            let base = Rc::new(Base::read(url));
+            bases.truncate(BASES_MAX - 1);
+            bases.push((url.to_owned(), base.clone()));
+            base
+        })
+    }
+
+    fn read(url: &str) -> Self {
         let parts = uri(url).into_parts();
         let prefix = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
         let prefix = prefix.trim_end_matches('/').to_owned();
