@@ -18,15 +18,6 @@ use crate::model::message::fields::{
 use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice};
 use crate::model::push_info::filled;
 
-/// The mistake of text that is no message at all.
-pub(super) fn not_json(error: serde_json::Error) -> Invalid {
-    Invalid {
-        code: "90001",
-        message: format!("the message is not valid JSON: {error}"),
-        field: None,
-    }
-}
-
 macro_rules! wire_fields {
     ($($name:literal => $field:ident,)*) => {
         /// Every known field, found but not yet read.
@@ -39,11 +30,7 @@ macro_rules! wire_fields {
         impl Wire<'_> {
             /// The known fields but the receivers, as they were written.
             pub(super) fn content(&self) -> Bytes {
-                let mut json = Vec::with_capacity(512);
-                json.push(b'{');
-                $(write_field(&mut json, $name, self.$field);)*
-                json.push(b'}');
-                Bytes::from(json)
+                content_of(&[$(($name, self.$field),)*])
             }
         }
 
@@ -73,15 +60,23 @@ macro_rules! wire_fields {
 
 struct WireVisitor;
 
-fn write_field(json: &mut Vec<u8>, name: &str, raw: Option<&RawValue>) {
-    let Some(raw) = present(raw).filter(|_| name != "To_Account") else { return };
-    if json.len() > 1 {
-        json.push(b',');
+fn content_of(fields: &[(&str, Option<&RawValue>)]) -> Bytes {
+    let kept = || {
+        let kept = fields.iter().filter(|(name, _)| *name != "To_Account");
+        kept.filter_map(|(name, raw)| Some((name, present(*raw)?.get())))
+    };
+    // It may wait long in the queue: it takes what it needs and no more.
+    let length = kept().map(|(name, raw)| name.len() + raw.len() + r#""":,"#.len()).sum::<usize>();
+    let mut json = Vec::with_capacity("{".len() + length.max(1));
+    for (name, raw) in kept() {
+        json.push(if json.is_empty() { b'{' } else { b',' });
+        json.push(b'"');
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":");
+        json.extend_from_slice(raw.as_bytes());
     }
-    json.push(b'"');
-    json.extend_from_slice(name.as_bytes());
-    json.extend_from_slice(b"\":");
-    json.extend_from_slice(raw.get().as_bytes());
+    json.push(b'}');
+    Bytes::from(json)
 }
 
 wire_fields! {
@@ -116,9 +111,28 @@ impl<'de> Deserialize<'de> for Wire<'de> {
     }
 }
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
+    /// Finds the fields of one message.
+    pub(super) fn find(json: &'a [u8]) -> Result<Self, Invalid> {
+        let found = match str::from_utf8(json) {
+            Ok(text) => serde_json::from_str(text),
+            // It may be in a field that nobody reads; else the mistake is named with its place.
+            Err(_) => serde_json::from_slice(json),
+        };
+        found.map_err(|error| Invalid {
+            code: "90001",
+            message: format!("the message is not valid JSON: {error}"),
+            field: None,
+        })
+    }
+
+    /// What the message says, as it was written, without its white space.
+    pub(super) fn digest(&self) -> u128 {
+        content_digest(present(self.body).or(present(self.push)).map_or("", RawValue::get))
+    }
+
     /// Reads every field but the receivers.
-    pub(super) fn read(self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
+    pub(super) fn read(&self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
         let from = user(self.from, "From_Account", "90008")?;
         let random = match present(self.random) {
             None => return Err(Invalid::new("90005", "MsgRandom", "MsgRandom is missing")),
@@ -130,9 +144,9 @@ impl Wire<'_> {
                 )
             })?,
         };
-        let group = match optional::<String>(self.group, "GroupId", "10004")? {
-            Some(id) if id.is_empty() => None,
-            Some(id) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
+        let group = match optional::<Name<'_>>(self.group, "GroupId", "10004")? {
+            Some(Name(id)) if id.is_empty() => None,
+            Some(Name(id)) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
             None => None,
         };
         let body_bytes = raw_bytes(self.body) + raw_bytes(self.custom_data);
@@ -149,9 +163,8 @@ impl Wire<'_> {
             let message = "MsgBody, or OfflinePushInfo with a Title or Desc, is required";
             return Err(Invalid::new("90002", "MsgBody", message));
         }
-        let content = present(self.body).or(present(self.push)).map_or("", RawValue::get);
-        let control = optional::<Vec<String>>(self.control, "SendMsgControl", "10004")?;
-        let has = |word: &str| control.iter().flatten().any(|given| given == word);
+        let control = optional::<Vec<Name<'_>>>(self.control, "SendMsgControl", "10004")?;
+        let has = |word: &str| control.iter().flatten().any(|Name(given)| given == word);
         let life_time = optional::<u64>(self.life_time, "MsgLifeTime", "90044")?;
         let online_only = optional::<i64>(self.online_only, "OnlineOnlyFlag", "10004")?;
         let time_s = match optional(self.time, "MsgTime", "90006")? {
@@ -183,7 +196,6 @@ impl Wire<'_> {
             elements,
             push,
             notice,
-            content_digest: content_digest(content),
             unknown_fields: self.unknown,
         })
     }
