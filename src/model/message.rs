@@ -191,8 +191,11 @@ impl Message {
     /// As [`Message::parse`].
     pub fn parse_posted(json: &[u8]) -> Result<Posted, Invalid> {
         let wire = Wire::find(json)?;
-        let message = wire.read(receivers(wire.to)?)?;
-        Ok(Posted { message, content: wire.content(), digest: wire.digest() })
+        Ok(Posted {
+            message: wire.read(receivers(wire.to)?)?,
+            content: wire.content(),
+            digest: wire.digest(),
+        })
     }
 
     /// Reads a message back from what was [kept of it](Posted::content); it has no receivers.

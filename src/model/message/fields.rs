@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::id::{ID_BYTES_MAX, UserId, digest128};
@@ -65,7 +66,8 @@ pub fn checked_id<'a>(id: &'a str, field: &str, code: &'static str) -> Result<&'
         let message = format!("{field} has {} bytes, at most {ID_BYTES_MAX} are allowed", id.len());
         return Err(Invalid::new(code, field, message));
     }
-    if id.chars().any(char::is_control) {
+    let is_plain = id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !is_plain && id.chars().any(char::is_control) {
         return Err(Invalid::new(code, field, format!("{field} holds a control character")));
     }
     Ok(id)
@@ -191,15 +193,15 @@ pub(super) fn elements(raw: Option<&RawValue>) -> Result<Vec<Element>, Invalid> 
     if !raw.get().starts_with('[') {
         return Err(Invalid::new("90007", "MsgBody", "MsgBody must be an array"));
     }
-    match serde_json::from_str::<Vec<WireElement<'_, Content<'_>>>>(raw.get()) {
-        Ok(wire) => {
-            let read = |WireElement { kind, content }: WireElement<'_, Content<'_>>| {
-                element(&kind.0, content.unwrap_or_default())
-            };
-            wire.into_iter().map(read).collect()
-        }
-        // A mistake, or content of another shape in a kind of which it is not read.
-        Err(_) => elements_one_by_one(raw),
+    // A mistake, or content of another shape in a kind of which it is not read.
+    serde_json::from_str(raw.get()).or_else(|_| elements_one_by_one(raw))
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireElement { kind, content } = WireElement::<Content<'_>>::deserialize(deserializer)?;
+        element(&kind.0, content.unwrap_or_default())
+            .map_err(|invalid| D::Error::custom(invalid.message))
     }
 }
 
