@@ -65,14 +65,13 @@ fn content_of(fields: &[(&str, Option<&RawValue>)]) -> Bytes {
         let kept = fields.iter().filter(|(name, _)| *name != "To_Account");
         kept.filter_map(|(name, raw)| Some((name, present(*raw)?.get())))
     };
-    // It may wait long in the queue: it takes what it needs and no more.
-    let length = kept().map(|(name, raw)| name.len() + raw.len() + r#""":,"#.len()).sum::<usize>();
-    let mut json = Vec::with_capacity("{".len() + length.max(1));
+    // It may wait long in the queue: it takes the room it needs and no more.
+    let length = kept().map(|(name, raw)| name.len() + raw.len() + r#","":"#.len()).sum::<usize>();
+    let mut json = Vec::with_capacity("{".len() + length);
     for (name, raw) in kept() {
-        json.push(if json.is_empty() { b'{' } else { b',' });
-        json.push(b'"');
+        json.extend_from_slice(if json.is_empty() { br#"{""# } else { br#",""# });
         json.extend_from_slice(name.as_bytes());
-        json.extend_from_slice(b"\":");
+        json.extend_from_slice(br#"":"#);
         json.extend_from_slice(raw.as_bytes());
     }
     json.push(b'}');
