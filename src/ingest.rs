@@ -18,7 +18,7 @@ use crate::ledger::{Entry, Waiting};
 use crate::message_names;
 use crate::model::app::App;
 use crate::model::id::{DeviceId, MessageId, Partition, UserId};
-use crate::model::message::{Invalid, Message, Posted};
+use crate::model::message::{Invalid, Message, Posted, Wire};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
 use crate::policy::{self, MessageFacts, Phase, RuleSettings};
@@ -159,11 +159,15 @@ impl Ingest {
         }
     }
 
-    /// Takes messages of one app, each a JSON object; answers in their order.
+    /// Takes messages of one app, as they were found; answers in their order.
     ///
     /// # Errors
     /// [`IngestError`]: no message of this request may be thought accepted.
-    pub async fn take(&self, app: &App, messages: &[&[u8]]) -> Result<Vec<Taken>, IngestError> {
+    pub async fn take(
+        &self,
+        app: &App,
+        messages: &[Result<Wire<'_>, Invalid>],
+    ) -> Result<Vec<Taken>, IngestError> {
         self.take_as(app, messages, DedupeRule::Chat).await
     }
 
@@ -174,14 +178,14 @@ impl Ingest {
     pub async fn take_as(
         &self,
         app: &App,
-        messages: &[&[u8]],
+        messages: &[Result<Wire<'_>, Invalid>],
         rule: DedupeRule,
     ) -> Result<Vec<Taken>, IngestError> {
         let now = self.clock.now();
         let mut taken: Vec<Option<Taken>> = Vec::with_capacity(messages.len());
         let mut drafts: Vec<(usize, Draft)> = Vec::with_capacity(messages.len());
-        for (index, json) in messages.iter().enumerate() {
-            let known = match read_posted(json) {
+        for (index, found) in messages.iter().enumerate() {
+            let known = match found.as_ref().map_err(Invalid::clone).and_then(read_posted) {
                 Err(invalid) => Some(Taken::Invalid(invalid)),
                 Ok(posted) => {
                     let draft = self.draft(app, posted, rule, now);
@@ -469,7 +473,7 @@ impl Ingest {
         json: &[u8],
     ) -> Result<Result<(MessageId, Opening), Invalid>, StoreError> {
         let now = self.clock.now();
-        let posted = match read_posted(json) {
+        let posted = match Wire::find(json).and_then(|wire| read_posted(&wire)) {
             Ok(posted) => posted,
             Err(invalid) => return Ok(Err(invalid)),
         };
@@ -519,8 +523,8 @@ fn sum_up(app: &App, draft: &Draft, opening: &Opening, batch: &mut Batch) {
 
 /// Reads a message that a chat server posted. Notices are the relay's own: nobody else may make
 /// one.
-fn read_posted(json: &[u8]) -> Result<Posted, Invalid> {
-    let posted = Message::parse_posted(json)?;
+fn read_posted(wire: &Wire<'_>) -> Result<Posted, Invalid> {
+    let posted = wire.posted()?;
     if posted.message.notice.is_some() {
         return Err(Invalid {
             code: "10004",

@@ -9,20 +9,23 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::api::auth::OfApp;
-use crate::api::body::{Body, is_object};
+use crate::api::body::Body;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
-use crate::ingest::{MESSAGES_MAX, Taken};
+use crate::ingest::Taken;
 use crate::model::app::App;
 use crate::model::id::{CertId, MessageId};
-use crate::model::message::Invalid;
+use crate::model::message::{Invalid, Wire};
 use crate::recall;
 use crate::telemetry::events::{self, TurnedAway};
+
+mod batch;
+
+use crate::api::messages::batch::batch_of;
 
 /// One message's answer.
 #[derive(Clone, Debug, Serialize)]
@@ -65,12 +68,6 @@ struct Answer {
     results: Vec<TakenView>,
 }
 
-/// A batch, its messages found but not yet read.
-#[derive(Deserialize)]
-struct Batch<M> {
-    messages: Option<M>,
-}
-
 /// `POST …/messages`: one message, or `{"messages": […]}`.
 pub async fn take(
     State(api): State<Arc<Api>>,
@@ -98,11 +95,8 @@ const LOST: &str = "the relay failed while it took this, post it again";
 async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiError> {
     let batch = batch_of(body)?;
     let taken = match &batch {
-        Some(batch) => {
-            let messages: Vec<&[u8]> = batch.iter().map(|raw| raw.get().as_bytes()).collect();
-            api.ingest.take(app, &messages).await
-        }
-        None => api.ingest.take(app, &[body]).await,
+        Some(batch) => api.ingest.take(app, batch).await,
+        None => api.ingest.take(app, &[Wire::find(body)]).await,
     };
     let taken = taken.inspect_err(|error| {
         let cause = match error {
@@ -113,42 +107,6 @@ async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiErr
         events::messages_turned_away(cause, batch.as_ref().map_or(1, Vec::len) as u64);
     })?;
     Ok(answer(taken, batch.is_none()))
-}
-
-/// The messages of a batch; `None` when the body is no batch: it is then read as one message, whose
-/// reader names the mistake.
-fn batch_of(body: &[u8]) -> Result<Option<Vec<&RawValue>>, ApiError> {
-    if !may_be_batch(body) {
-        return Ok(None);
-    }
-    let Ok(Batch { messages }) = serde_json::from_slice::<Batch<Vec<&RawValue>>>(body) else {
-        return match serde_json::from_slice::<Batch<&RawValue>>(body) {
-            Ok(Batch { messages: Some(_) }) => {
-                let message = "messages must be an array of messages";
-                Err(ApiError::bad("field_malformed", "messages", message))
-            }
-            Ok(_) | Err(_) => Ok(None),
-        };
-    };
-    messages.map(checked).transpose()
-}
-
-/// Whether a body can be a batch at all. Most are one message and need not be walked to learn that.
-fn may_be_batch(body: &[u8]) -> bool {
-    // A key may be escaped: the escapes of its letters all begin with two zeros.
-    let can_hold = |text: &str| text.contains(r#""messages""#) || text.contains(r"\u00");
-    is_object(body) && str::from_utf8(body).map_or(true, can_hold)
-}
-
-fn checked(batch: Vec<&RawValue>) -> Result<Vec<&RawValue>, ApiError> {
-    if batch.is_empty() {
-        return Err(ApiError::bad("messages_empty", "messages", "messages is empty"));
-    }
-    if batch.len() > MESSAGES_MAX {
-        let message = format!("messages has {} entries, at most {MESSAGES_MAX}", batch.len());
-        return Err(ApiError::bad("too_many_messages", "messages", message));
-    }
-    Ok(batch)
 }
 
 fn answer(taken: Vec<Taken>, single: bool) -> Response {
@@ -230,55 +188,4 @@ pub fn message_id_of(text: &str) -> Result<MessageId, ApiError> {
 pub fn not_found() -> ApiError {
     let message = "there is no such message in this app, or its trace was trimmed";
     ApiError::not_found("message_not_found", message).field("message_id")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(body: impl AsRef<[u8]>, expected: Result<Option<&[&str]>, &str>) {
-        let batch = batch_of(body.as_ref());
-        let found: Result<Option<Vec<&str>>, _> = match &batch {
-            Ok(batch) => {
-                Ok(batch.as_ref().map(|batch| batch.iter().map(|raw| raw.get()).collect()))
-            }
-            Err(error) => Err(error.code.as_str()),
-        };
-        let body = String::from_utf8_lossy(body.as_ref());
-        assert_eq!(found, expected.map(|batch| batch.map(<[&str]>::to_vec)), "{body}");
-    }
-
-    #[test]
-    fn a_batch_is_known_by_its_key_however_it_is_written() {
-        check(r#"{"messages":[{"a":1}, 7]}"#, Ok(Some(&[r#"{"a":1}"#, "7"])));
-        check(r#" { "x": [], "messages" : [ 7 ] , "y": 1 }"#, Ok(Some(&["7"])));
-        check(r#"{"\u006dessages":[7]}"#, Ok(Some(&["7"])));
-        check(r#"{"\u006D\u0065ss\u0061ge\u0073":[7]}"#, Ok(Some(&["7"])));
-        check(b"{\"x\":\"\xFF\",\"messages\":[7]}", Ok(Some(&["7"])));
-    }
-
-    #[test]
-    fn what_is_no_batch_is_left_to_the_reader_of_one_message() {
-        check(r#"{"From_Account":"messages"}"#, Ok(None));
-        check(r#"{"From_Account":"\u00e9"}"#, Ok(None));
-        check(r#"{"x":{"messages":[7]}}"#, Ok(None));
-        check(r#"{"messages":null}"#, Ok(None));
-        check(r#"{"messages":[7],"messages":[7]}"#, Ok(None));
-        check(r#"{"messages":[7]"#, Ok(None));
-        check(r#"{"messages":[7]} {}"#, Ok(None));
-        check(b"{\"messages\":[\"\xFF\"]}", Ok(None));
-        check(r#"[[{"messages":[7]}]]"#, Ok(None));
-        check("\u{FEFF}{\"messages\":[7]}", Ok(None));
-        check("", Ok(None));
-    }
-
-    #[test]
-    fn a_batch_that_holds_no_messages_is_named() {
-        for odd in ["7", "{}", r#""x""#, "true"] {
-            check(format!(r#"{{"messages":{odd}}}"#), Err("field_malformed"));
-        }
-        check(r#"{"messages":[]}"#, Err("messages_empty"));
-        let many = format!(r#"{{"messages":[7{}]}}"#, ",7".repeat(MESSAGES_MAX));
-        check(many, Err("too_many_messages"));
-    }
 }

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::id::{GroupId, MessageId, UserId};
 use crate::model::message::fields::receivers;
-use crate::model::message::wire::Wire;
 use crate::model::push_info::OfflinePushInfo;
 
 mod fields;
 mod wire;
 
 pub use fields::checked_id;
+pub use wire::Wire;
 
 /// Most receivers one message may name.
 pub const RECEIVERS_MAX: usize = 1_000;
@@ -190,12 +190,7 @@ impl Message {
     /// # Errors
     /// As [`Message::parse`].
     pub fn parse_posted(json: &[u8]) -> Result<Posted, Invalid> {
-        let wire = Wire::find(json)?;
-        Ok(Posted {
-            message: wire.read(receivers(wire.to)?)?,
-            content: wire.content(),
-            digest: wire.digest(),
-        })
+        Wire::find(json)?.posted()
     }
 
     /// Reads a message back from what was [kept of it](Posted::content); it has no receivers.

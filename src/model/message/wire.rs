@@ -13,23 +13,23 @@ use serde_json::value::RawValue;
 use crate::model::id::{GroupId, UserId};
 use crate::model::message::fields::{
     Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
-    push_info, raw_bytes, task_id, user,
+    push_info, raw_bytes, receivers, task_id, user,
 };
-use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice};
+use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice, Posted};
 use crate::model::push_info::filled;
 
 macro_rules! wire_fields {
     ($($name:literal => $field:ident,)*) => {
-        /// Every known field, found but not yet read.
-        #[derive(Default)]
-        pub(super) struct Wire<'a> {
+        /// A message of which every known field is found, and none is read yet.
+        #[derive(Debug, Default)]
+        pub struct Wire<'a> {
             $(pub(super) $field: Option<&'a RawValue>,)*
             unknown: u32,
         }
 
         impl Wire<'_> {
             /// The known fields but the receivers, as they were written.
-            pub(super) fn content(&self) -> Bytes {
+            fn content(&self) -> Bytes {
                 content_of(&[$(($name, self.$field),)*])
             }
         }
@@ -112,7 +112,10 @@ impl<'de> Deserialize<'de> for Wire<'de> {
 
 impl<'a> Wire<'a> {
     /// Finds the fields of one message.
-    pub(super) fn find(json: &'a [u8]) -> Result<Self, Invalid> {
+    ///
+    /// # Errors
+    /// The mistake of text that is no message at all.
+    pub fn find(json: &'a [u8]) -> Result<Self, Invalid> {
         let found = match str::from_utf8(json) {
             Ok(text) => serde_json::from_str(text),
             // It may be in a field that nobody reads; else the mistake is named with its place.
@@ -125,8 +128,20 @@ impl<'a> Wire<'a> {
         })
     }
 
+    /// Reads a message as it was posted.
+    ///
+    /// # Errors
+    /// As [`Message::parse`].
+    pub fn posted(&self) -> Result<Posted, Invalid> {
+        Ok(Posted {
+            message: self.read(receivers(self.to)?)?,
+            content: self.content(),
+            digest: self.digest(),
+        })
+    }
+
     /// What the message says, as it was written, without its white space.
-    pub(super) fn digest(&self) -> u128 {
+    fn digest(&self) -> u128 {
         content_digest(present(self.body).or(present(self.push)).map_or("", RawValue::get))
     }
 
