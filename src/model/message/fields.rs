@@ -194,7 +194,8 @@ pub(super) fn elements(raw: Option<&RawValue>) -> Result<Vec<Element>, Invalid> 
     if !raw.get().starts_with('[') {
         return Err(Invalid::new("90007", "MsgBody", "MsgBody must be an array"));
     }
-    // A mistake, or content of another shape in a kind of which it is not read.
+    // One walk reads what nearly all messages hold. The second names mistakes, and leaves out the
+    // content of kinds of which it is not read: that may have any shape.
     serde_json::from_str(raw.get()).or_else(|_| elements_one_by_one(raw))
 }
 

@@ -118,7 +118,7 @@ impl<'a> Wire<'a> {
     pub fn find(json: &'a [u8]) -> Result<Self, Invalid> {
         let found = match str::from_utf8(json) {
             Ok(text) => serde_json::from_str(text),
-            // It may be in a field that nobody reads; else the mistake is named with its place.
+            // What is no text may be in a field that nobody reads; else its place is named.
             Err(_) => serde_json::from_slice(json),
         };
         found.map_err(|error| Invalid {
