@@ -13,7 +13,7 @@ use offpush::model::app::HonourMute;
 use offpush::model::certificate::{CertificateInfo, CertificateStatus, Environment, Options};
 use offpush::model::device::{Presence, TokenState};
 use offpush::model::id::{AppId, CertId, DeviceId, MessageId, Partition, Token, UserId};
-use offpush::model::message::Message;
+use offpush::model::message::{Message, Posted};
 use offpush::model::time::UnixMs;
 use offpush::plan::{self, Allowed, Common};
 use offpush::policy::{self, CertificateFacts, DeviceFacts, Phase, ReceiverFacts, RuleSettings};
@@ -47,8 +47,12 @@ fn json() -> Vec<u8> {
         .to_vec()
 }
 
+fn posted() -> Posted {
+    Message::parse_posted(&json()).expect("a message")
+}
+
 fn message() -> Message {
-    Message::parse(&json()).expect("a message")
+    posted().message
 }
 
 fn message_id() -> MessageId {
@@ -122,7 +126,7 @@ fn token(name: &str, number: usize) -> Token {
 #[divan::bench]
 fn parse(bencher: Bencher) {
     let json = json();
-    bencher.bench(|| Message::parse_with_content(black_box(&json)).expect("a message"));
+    bencher.bench(|| Message::parse_posted(black_box(&json)).expect("a message"));
 }
 
 #[divan::bench]
@@ -132,12 +136,12 @@ fn identity_and_mark(bencher: Bencher) {
         group_window: Duration::from_secs(300),
         front_entries: 262_144,
     });
-    let message = message();
+    let posted = posted();
     bencher.bench(|| {
-        let identity = dedupe.identity(APP, black_box(&message), DedupeRule::Chat);
-        let hit = dedupe.front_hit(identity.front_key(&message.receivers), NOW);
+        let identity = dedupe.identity(APP, black_box(&posted), DedupeRule::Chat);
+        let receivers = posted.message.receivers.clone();
+        let hit = dedupe.front_hit(identity.front_key(&receivers), NOW);
         let mut batch = Batch::default();
-        let receivers = message.receivers.clone();
         identity.mark(&Seen::default(), message_id(), receivers, NOW, &mut batch);
         (hit, batch)
     });

@@ -18,7 +18,7 @@ use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::{AppId, MessageId, Partition, UserId, digest128};
-use crate::model::message::Message;
+use crate::model::message::{Message, Posted};
 use crate::model::time::UnixMs;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Expect, Key, StoreError};
@@ -168,10 +168,11 @@ impl Dedupe {
     /// One-to-one: app, sender, sequence, random, content; the receivers are compared one by one,
     /// so the receiver is part of it too. Group: app, group, sender, random, content. The other
     /// rules look at less, see [`DedupeRule`].
-    pub fn identity(&self, app: AppId, message: &Message, rule: DedupeRule) -> Identity {
+    pub fn identity(&self, app: AppId, posted: &Posted, rule: DedupeRule) -> Identity {
+        let Posted { message, digest: content, .. } = posted;
         let seq = message.seq.unwrap_or_default().to_be_bytes();
         let random = message.random.to_be_bytes();
-        let content = message.content_digest.to_be_bytes();
+        let content = content.to_be_bytes();
         let app = app.0.to_be_bytes();
         let from = message.from.as_str().as_bytes();
         match rule {
@@ -316,12 +317,12 @@ mod tests {
         })
     }
 
-    fn message(random: u32, group: &str, text: &str) -> Message {
+    fn message(random: u32, group: &str, text: &str) -> Posted {
         let json = format!(
             r#"{{"From_Account":"a","To_Account":["b","c"],"GroupId":"{group}","MsgRandom":{random},
             "MsgSeq":1,"MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{text}"}}}}]}}"#
         );
-        Message::parse(json.as_bytes()).expect("a message")
+        Message::parse_posted(json.as_bytes()).expect("a message")
     }
 
     #[test]
@@ -365,15 +366,16 @@ mod tests {
     #[test]
     fn the_front_answers_only_for_the_same_receivers_and_only_in_time() {
         let dedupe = dedupe();
-        let message = message(1, "", "x");
-        let identity = dedupe.identity(APP, &message, DedupeRule::Chat);
+        let posted = message(1, "", "x");
+        let identity = dedupe.identity(APP, &posted, DedupeRule::Chat);
+        let receivers = &posted.message.receivers;
         let at = UnixMs(1_000_000);
         let id = MessageId::new(at, Partition::of_hash(1), 7);
-        dedupe.remember(identity.front_key(&message.receivers), id);
-        assert_eq!(dedupe.front_hit(identity.front_key(&message.receivers), at), Some(id));
-        assert_eq!(dedupe.front_hit(identity.front_key(&message.receivers[..1]), at), None);
+        dedupe.remember(identity.front_key(receivers), id);
+        assert_eq!(dedupe.front_hit(identity.front_key(receivers), at), Some(id));
+        assert_eq!(dedupe.front_hit(identity.front_key(&receivers[..1]), at), None);
         let later = at.after(Duration::from_secs(120));
-        assert_eq!(dedupe.front_hit(identity.front_key(&message.receivers), later), None);
+        assert_eq!(dedupe.front_hit(identity.front_key(receivers), later), None);
     }
 
     #[test]
@@ -384,23 +386,23 @@ mod tests {
         assert_eq!(identity, dedupe.identity(APP, &message(1, "", "y"), rule));
         assert_ne!(identity, dedupe.identity(APP, &message(2, "", "x"), rule));
         assert_eq!(identity.window, Duration::from_secs(1));
-        let place = |text| partition_of(APP, &message(1, "", text), rule);
+        let place = |text| partition_of(APP, &message(1, "", text).message, rule);
         assert_eq!(place("x"), place("y"));
     }
 
     #[test]
     fn every_rule_has_its_marks_removed() {
         let dedupe = dedupe();
-        let message = message(1, "", "x");
+        let posted = message(1, "", "x");
         let rules = [DedupeRule::Chat, DedupeRule::NamedPush, DedupeRule::AllMembers { page: 5 }];
         let windows = dedupe.windows();
         for rule in rules {
-            let identity = dedupe.identity(APP, &message, rule);
+            let identity = dedupe.identity(APP, &posted, rule);
             assert!(windows.contains(&identity.window), "{rule:?}");
         }
-        let chat = dedupe.identity(APP, &message, DedupeRule::Chat);
-        let page = dedupe.identity(APP, &message, DedupeRule::AllMembers { page: 5 });
-        let other = dedupe.identity(APP, &message, DedupeRule::AllMembers { page: 6 });
+        let chat = dedupe.identity(APP, &posted, DedupeRule::Chat);
+        let page = dedupe.identity(APP, &posted, DedupeRule::AllMembers { page: 5 });
+        let other = dedupe.identity(APP, &posted, DedupeRule::AllMembers { page: 6 });
         assert!(chat != page && page != other);
     }
 }

@@ -18,7 +18,7 @@ use crate::ledger::{Entry, Waiting};
 use crate::message_names;
 use crate::model::app::App;
 use crate::model::id::{DeviceId, MessageId, Partition, UserId};
-use crate::model::message::{Invalid, Message};
+use crate::model::message::{Invalid, Message, Posted, Wire};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
 use crate::policy::{self, MessageFacts, Phase, RuleSettings};
@@ -159,11 +159,15 @@ impl Ingest {
         }
     }
 
-    /// Takes messages of one app, each a JSON object; answers in their order.
+    /// Takes messages of one app, as they were found; answers in their order.
     ///
     /// # Errors
     /// [`IngestError`]: no message of this request may be thought accepted.
-    pub async fn take(&self, app: &App, messages: &[&[u8]]) -> Result<Vec<Taken>, IngestError> {
+    pub async fn take(
+        &self,
+        app: &App,
+        messages: &[Result<Wire<'_>, Invalid>],
+    ) -> Result<Vec<Taken>, IngestError> {
         self.take_as(app, messages, DedupeRule::Chat).await
     }
 
@@ -174,17 +178,17 @@ impl Ingest {
     pub async fn take_as(
         &self,
         app: &App,
-        messages: &[&[u8]],
+        messages: &[Result<Wire<'_>, Invalid>],
         rule: DedupeRule,
     ) -> Result<Vec<Taken>, IngestError> {
         let now = self.clock.now();
         let mut taken: Vec<Option<Taken>> = Vec::with_capacity(messages.len());
         let mut drafts: Vec<(usize, Draft)> = Vec::with_capacity(messages.len());
-        for (index, json) in messages.iter().enumerate() {
-            let known = match read_posted(json) {
+        for (index, found) in messages.iter().enumerate() {
+            let known = match found.as_ref().map_err(Invalid::clone).and_then(read_posted) {
                 Err(invalid) => Some(Taken::Invalid(invalid)),
-                Ok((message, content)) => {
-                    let draft = self.draft(app, message, content, rule, now);
+                Ok(posted) => {
+                    let draft = self.draft(app, posted, rule, now);
                     match self.dedupe.front_hit(draft.front, now) {
                         Some(of) => Some(self.repeat(app, &draft, of)),
                         None => {
@@ -210,16 +214,10 @@ impl Ingest {
         Ok(taken.into_iter().flatten().collect())
     }
 
-    fn draft(
-        &self,
-        app: &App,
-        message: Message,
-        content: Bytes,
-        rule: DedupeRule,
-        now: UnixMs,
-    ) -> Draft {
-        let partition = partition_of(app.app, &message, rule);
-        let identity = self.dedupe.identity(app.app, &message, rule);
+    fn draft(&self, app: &App, posted: Posted, rule: DedupeRule, now: UnixMs) -> Draft {
+        let partition = partition_of(app.app, &posted.message, rule);
+        let identity = self.dedupe.identity(app.app, &posted, rule);
+        let Posted { message, content, .. } = posted;
         Draft {
             identity,
             front: identity.front_key(&message.receivers),
@@ -243,11 +241,11 @@ impl Ingest {
         only: Option<Vec<(UserId, DeviceId)>>,
     ) -> Result<Taken, IngestError> {
         let now = self.clock.now();
-        let (message, content) = match Message::parse_with_content(json) {
-            Ok(read) => read,
+        let posted = match Message::parse_posted(json) {
+            Ok(posted) => posted,
             Err(invalid) => return Ok(Taken::Invalid(invalid)),
         };
-        let draft = Draft { only, ..self.draft(app, message, content, DedupeRule::Chat, now) };
+        let draft = Draft { only, ..self.draft(app, posted, DedupeRule::Chat, now) };
         if let Some(of) = self.dedupe.front_hit(draft.front, now) {
             return Ok(self.repeat(app, &draft, of));
         }
@@ -475,11 +473,11 @@ impl Ingest {
         json: &[u8],
     ) -> Result<Result<(MessageId, Opening), Invalid>, StoreError> {
         let now = self.clock.now();
-        let (message, content) = match read_posted(json) {
-            Ok(read) => read,
+        let posted = match Wire::find(json).and_then(|wire| read_posted(&wire)) {
+            Ok(posted) => posted,
             Err(invalid) => return Ok(Err(invalid)),
         };
-        let draft = self.draft(app, message, content, DedupeRule::Chat, now);
+        let draft = self.draft(app, posted, DedupeRule::Chat, now);
         let keys = draft.identity.keys(now);
         let mut rows = [None, None];
         for (row, key) in rows.iter_mut().zip(&keys) {
@@ -525,16 +523,16 @@ fn sum_up(app: &App, draft: &Draft, opening: &Opening, batch: &mut Batch) {
 
 /// Reads a message that a chat server posted. Notices are the relay's own: nobody else may make
 /// one.
-fn read_posted(json: &[u8]) -> Result<(Message, Bytes), Invalid> {
-    let (message, content) = Message::parse_with_content(json)?;
-    if message.notice.is_some() {
+fn read_posted(wire: &Wire<'_>) -> Result<Posted, Invalid> {
+    let posted = wire.posted()?;
+    if posted.message.notice.is_some() {
         return Err(Invalid {
             code: "10004",
             message: "Notice is the relay's own and may not be posted".to_owned(),
             field: Some("Notice".to_owned()),
         });
     }
-    Ok((message, content))
+    Ok(posted)
 }
 
 /// What `explain` shows of a repeat: one suppressed delivery per receiver.

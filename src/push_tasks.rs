@@ -19,7 +19,7 @@ use crate::dedupe::DedupeRule;
 use crate::ingest::{Ingest, IngestError, Taken};
 use crate::model::addressed::addressed;
 use crate::model::id::{AppId, Partition, UserId, digest128};
-use crate::model::message::RECEIVERS_MAX;
+use crate::model::message::{RECEIVERS_MAX, Wire};
 use crate::model::time::UnixMs;
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
@@ -244,7 +244,7 @@ impl PushTasks {
         let message = named_after(task);
         let messages: Vec<Vec<u8>> =
             receivers.chunks(RECEIVERS_MAX).map(|users| addressed(&message, users)).collect();
-        let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        let messages: Vec<_> = messages.iter().map(|json| Wire::find(json)).collect();
         let rule = DedupeRule::AllMembers { page };
         for taken in self.ingest.take_as(&app, &messages, rule).await? {
             if let Taken::Invalid(invalid) = taken {

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use offpush::model::message::Message;
 
 fuzz_target!(|json: &[u8]| {
-    if let Ok((_, content)) = Message::parse_with_content(json) {
-        assert!(Message::parse_stored(&content).is_ok(), "what was accepted is read back");
+    if let Ok(posted) = Message::parse_posted(json) {
+        assert!(Message::parse_stored(&posted.content).is_ok(), "what was accepted is read back");
     }
 });

@@ -9,20 +9,23 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::api::auth::OfApp;
-use crate::api::body::{Body, is_object};
+use crate::api::body::Body;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
-use crate::ingest::{MESSAGES_MAX, Taken};
+use crate::ingest::Taken;
 use crate::model::app::App;
 use crate::model::id::{CertId, MessageId};
-use crate::model::message::Invalid;
+use crate::model::message::{Invalid, Wire};
 use crate::recall;
 use crate::telemetry::events::{self, TurnedAway};
+
+mod batch;
+
+use crate::api::messages::batch::batch_of;
 
 /// One message's answer.
 #[derive(Clone, Debug, Serialize)]
@@ -65,13 +68,6 @@ struct Answer {
     results: Vec<TakenView>,
 }
 
-/// A batch, found but not yet read.
-#[derive(Deserialize)]
-struct Posted<'a> {
-    #[serde(borrow, default)]
-    messages: Option<&'a RawValue>,
-}
-
 /// `POST …/messages`: one message, or `{"messages": […]}`.
 pub async fn take(
     State(api): State<Arc<Api>>,
@@ -97,17 +93,10 @@ pub async fn take(
 const LOST: &str = "the relay failed while it took this, post it again";
 
 async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiError> {
-    let batch = match serde_json::from_slice::<Posted<'_>>(body) {
-        Ok(Posted { messages: Some(messages) }) if is_object(body) => Some(read_batch(messages)?),
-        // Anything else is read as one message, whose reader names the mistake.
-        Ok(_) | Err(_) => None,
-    };
+    let batch = batch_of(body)?;
     let taken = match &batch {
-        Some(batch) => {
-            let messages: Vec<&[u8]> = batch.iter().map(|raw| raw.get().as_bytes()).collect();
-            api.ingest.take(app, &messages).await
-        }
-        None => api.ingest.take(app, &[body]).await,
+        Some(batch) => api.ingest.take(app, batch).await,
+        None => api.ingest.take(app, &[Wire::find(body)]).await,
     };
     let taken = taken.inspect_err(|error| {
         let cause = match error {
@@ -118,20 +107,6 @@ async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiErr
         events::messages_turned_away(cause, batch.as_ref().map_or(1, Vec::len) as u64);
     })?;
     Ok(answer(taken, batch.is_none()))
-}
-
-fn read_batch(messages: &RawValue) -> Result<Vec<&RawValue>, ApiError> {
-    let batch: Vec<&RawValue> = serde_json::from_str(messages.get()).map_err(|_| {
-        ApiError::bad("field_malformed", "messages", "messages must be an array of messages")
-    })?;
-    if batch.is_empty() {
-        return Err(ApiError::bad("messages_empty", "messages", "messages is empty"));
-    }
-    if batch.len() > MESSAGES_MAX {
-        let message = format!("messages has {} entries, at most {MESSAGES_MAX}", batch.len());
-        return Err(ApiError::bad("too_many_messages", "messages", message));
-    }
-    Ok(batch)
 }
 
 fn answer(taken: Vec<Taken>, single: bool) -> Response {

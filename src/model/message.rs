@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::id::{GroupId, MessageId, UserId};
 use crate::model::message::fields::receivers;
-use crate::model::message::wire::{Wire, not_json};
 use crate::model::push_info::OfflinePushInfo;
 
 mod fields;
 mod wire;
 
 pub use fields::checked_id;
+pub use wire::Wire;
 
 /// Most receivers one message may name.
 pub const RECEIVERS_MAX: usize = 1_000;
@@ -160,10 +160,19 @@ pub struct Message {
     pub push: OfflinePushInfo,
     /// `Notice`: written by the relay, not by chat servers.
     pub notice: Option<Notice>,
-    /// Digest of the content, insensitive to white space: part of the dedupe key.
-    pub content_digest: u128,
     /// How many fields were not known.
     pub unknown_fields: u32,
+}
+
+/// A message as it was posted, and what goes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Posted {
+    /// The message.
+    pub message: Message,
+    /// What the queue keeps of it: the known fields as they were written, without the receivers.
+    pub content: Bytes,
+    /// Digest of what it says, insensitive to white space: part of the dedupe key.
+    pub digest: u128,
 }
 
 impl Message {
@@ -172,28 +181,24 @@ impl Message {
     /// # Errors
     /// The first mistake found, with Tencent's code and the field.
     pub fn parse(json: &[u8]) -> Result<Message, Invalid> {
-        Message::parse_with_content(json).map(|(message, _)| message)
+        let wire = Wire::find(json)?;
+        wire.read(receivers(wire.to)?)
     }
 
-    /// Reads one message and answers what the queue keeps of it: the known fields as they were
-    /// written, without the receivers.
+    /// Reads one message, with what tells repeats and what is kept of it.
     ///
     /// # Errors
     /// As [`Message::parse`].
-    pub fn parse_with_content(json: &[u8]) -> Result<(Message, Bytes), Invalid> {
-        let wire: Wire<'_> = serde_json::from_slice(json).map_err(not_json)?;
-        let receivers = receivers(wire.to)?;
-        let content = wire.content();
-        Ok((wire.read(receivers)?, content))
+    pub fn parse_posted(json: &[u8]) -> Result<Posted, Invalid> {
+        Wire::find(json)?.posted()
     }
 
-    /// Reads a message back from what [`Message::parse_with_content`] kept; it has no receivers.
+    /// Reads a message back from what was [kept of it](Posted::content); it has no receivers.
     ///
     /// # Errors
     /// As [`Message::parse`]; none for what this version wrote.
     pub fn parse_stored(content: &[u8]) -> Result<Message, Invalid> {
-        let wire: Wire<'_> = serde_json::from_slice(content).map_err(not_json)?;
-        wire.read(Vec::new())
+        Wire::find(content)?.read(Vec::new())
     }
 
     /// Seconds this message may wait; [`LIFE_TIME_S_MAX`] when it does not say.
@@ -247,7 +252,7 @@ mod tests {
     fn what_the_queue_keeps_reads_back_to_the_same_message_without_receivers() {
         let json = br#"{"From_Account":"a","To_Account":["b"],"MsgRandom":5,"GroupId":null,
             "Other":1,"MsgBody":[{"MsgType":"TIMFaceElem"}],"OfflinePushInfo":{"Title":"t"}}"#;
-        let (mut message, content) = Message::parse_with_content(json).expect("a message");
+        let Posted { mut message, content, .. } = Message::parse_posted(json).expect("a message");
         assert!(!String::from_utf8_lossy(&content).contains("To_Account"));
         message.receivers.clear();
         message.unknown_fields = 0;
@@ -315,5 +320,67 @@ mod tests {
         assert_ne!(content_digest(r#"[{"a":"x y"}]"#), content_digest(r#"[{"a":"xy"}]"#));
         assert_eq!(content_digest(r#"[ "a" ]"#), content_digest(r#"["a"]"#));
         assert_ne!(content_digest(r#"["\" "]"#), content_digest(r#"["\""]"#));
+    }
+
+    #[test]
+    fn the_digest_is_the_one_that_is_stored_already() {
+        let json = br#"{"From_Account":"a","To_Account":"b","MsgRandom":1,"MsgBody":[
+            {"MsgType":"TIMTextElem", "MsgContent":{"Text":"x \" y"}} ]}"#;
+        let posted = Message::parse_posted(json).expect("a message");
+        assert_eq!(posted.digest, 0xf81d_5a86_a627_805b_2d31_817a_ea84_72be);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_written() {
+        let json = br#" {"Surprise": 1, "MsgRandom" : 5 ,"FromNick":"first","GroupId":null,
+            "From_Account":"\u0061","To_Account":["b"],"FromNick":"l\u0061st",
+            "MsgBody":[ {"MsgType":"TIMFaceElem"} ]}"#;
+        let posted = Message::parse_posted(json).expect("a message");
+        let kept = concat!(
+            r#"{"From_Account":"\u0061","MsgRandom":5,"FromNick":"l\u0061st","#,
+            r#""MsgBody":[ {"MsgType":"TIMFaceElem"} ]}"#
+        );
+        assert_eq!(str::from_utf8(&posted.content), Ok(kept));
+        assert_eq!(posted.message.from_nick.as_deref(), Some("last"));
+    }
+
+    fn elements_of(body: &str) -> Result<Vec<Element>, Invalid> {
+        let json =
+            format!(r#"{{"From_Account":"a","To_Account":"b","MsgRandom":1,"MsgBody":{body}}}"#);
+        Message::parse(json.as_bytes()).map(|message| message.elements)
+    }
+
+    #[test]
+    fn content_is_read_only_of_the_kinds_that_have_any() {
+        let text = r#"{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi"}}"#;
+        for odd in [r#"{"Text":7}"#, r#"{"Text":"a","Text":"b"}"#, "[1]", "7", "null"] {
+            let body = format!(r#"[{{"MsgType":"TIMFaceElem","MsgContent":{odd}}},{text}]"#);
+            let elements = elements_of(&body).expect(odd);
+            assert_eq!(elements, [Element::Face, Element::Text("hi".into())]);
+            let body = format!(r#"[{text},{{"MsgContent":{odd},"MsgType":"TIMTextElem"}}]"#);
+            let invalid = elements_of(&body).expect_err(odd);
+            assert_eq!(invalid.code, "90002");
+        }
+        let body = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":7}}]"#;
+        let invalid = elements_of(body).expect_err(body);
+        let message = "MsgBody.MsgContent is malformed: \
+            invalid type: integer `7`, expected a string at line 1 column 9";
+        assert_eq!(invalid.message, message);
+    }
+
+    #[test]
+    fn octets_that_are_no_text_are_refused_where_they_are_read() {
+        let with = |field: &str| {
+            let mut json =
+                format!(r#"{{"From_Account":"a","To_Account":"b","{field}":""#).into_bytes();
+            json.push(0xFF);
+            json.extend(br#"","MsgRandom":1,"MsgBody":[{"MsgType":"TIMFaceElem"}]}"#);
+            Message::parse_posted(&json)
+        };
+        let invalid = with("FromNick").expect_err("no text");
+        let message =
+            "the message is not valid JSON: invalid unicode code point at line 1 column 50";
+        assert_eq!((invalid.code, invalid.message.as_str()), ("90001", message));
+        assert_eq!(with("Surprise").expect("nobody reads it").message.unknown_fields, 1);
     }
 }

@@ -101,8 +101,8 @@ proptest! {
 
     #[test]
     fn any_posted_octets_are_read_or_refused(body in any_body()) {
-        if let Ok((_, content)) = Message::parse_with_content(&body) {
-            prop_assert!(Message::parse_stored(&content).is_ok());
+        if let Ok(posted) = Message::parse_posted(&body) {
+            prop_assert!(Message::parse_stored(&posted.content).is_ok());
         }
     }
 
@@ -115,8 +115,8 @@ proptest! {
         let by_name = json!({ "From_Account": "a", "To_Account": "b", "MsgRandom": 1,
             "OfflinePushInfo": { "Desc": "x", "Ext": message["OfflinePushInfo"].to_string() } });
         for message in [message, by_name] {
-            if let Ok((_, content)) = Message::parse_with_content(message.to_string().as_bytes()) {
-                prop_assert!(Message::parse_stored(&content).is_ok());
+            if let Ok(posted) = Message::parse_posted(message.to_string().as_bytes()) {
+                prop_assert!(Message::parse_stored(&posted.content).is_ok());
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::message_names::{self, Name};
 use crate::model::addressed::addressed;
 use crate::model::app::App;
 use crate::model::id::{AppId, MessageId, UserId, digest128};
+use crate::model::message::{RECEIVERS_MAX, Wire};
 use crate::trace::Opening;
 
 /// Most receivers of one batch.
@@ -60,14 +61,12 @@ pub async fn take(
     receivers: &[UserId],
     rule: DedupeRule,
 ) -> Result<Sent, Fail> {
-    let parts: Vec<Vec<u8>> = receivers
-        .chunks(crate::model::message::RECEIVERS_MAX)
-        .map(|users| addressed(message, users))
-        .collect();
-    let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let parts: Vec<Vec<u8>> =
+        receivers.chunks(RECEIVERS_MAX).map(|users| addressed(message, users)).collect();
+    let parts: Vec<_> = parts.iter().map(|json| Wire::find(json)).collect();
     let mut sent = Sent { message_ids: Vec::with_capacity(parts.len()), of: None };
     let mut accepted = false;
-    for taken in api.ingest.take_as(app, &slices, rule).await? {
+    for taken in api.ingest.take_as(app, &parts, rule).await? {
         match taken {
             Taken::Accepted { message_id } => {
                 accepted = true;

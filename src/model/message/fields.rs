@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::id::{ID_BYTES_MAX, UserId, digest128};
@@ -15,7 +15,7 @@ use crate::model::message::{
 use crate::model::push_info::{OfflinePushInfo, filled};
 
 /// Text that is copied only when it is escaped: serde copies every `Cow`.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
@@ -28,8 +28,8 @@ pub(super) fn raw_bytes(raw: Option<&RawValue>) -> usize {
     raw.map_or(0, |raw| raw.get().len())
 }
 
-pub(super) fn optional<T: DeserializeOwned>(
-    raw: Option<&RawValue>,
+pub(super) fn optional<'a, T: Deserialize<'a>>(
+    raw: Option<&'a RawValue>,
     field: &str,
     code: &'static str,
 ) -> Result<Option<T>, Invalid> {
@@ -51,7 +51,10 @@ pub(super) fn data_id(raw: Option<&RawValue>) -> Result<Option<String>, Invalid>
 
 pub(super) fn task_id(raw: Option<&RawValue>) -> Result<Option<String>, Invalid> {
     let id = optional::<String>(raw, "TaskId", "90001")?;
-    id.map(|id| Ok(checked_id(&id, "TaskId", "90001")?.to_owned())).transpose()
+    if let Some(id) = &id {
+        checked_id(id, "TaskId", "90001")?;
+    }
+    Ok(id)
 }
 
 /// An id that is there, not empty and not too long.
@@ -63,7 +66,9 @@ pub fn checked_id<'a>(id: &'a str, field: &str, code: &'static str) -> Result<&'
         let message = format!("{field} has {} bytes, at most {ID_BYTES_MAX} are allowed", id.len());
         return Err(Invalid::new(code, field, message));
     }
-    if id.chars().any(char::is_control) {
+    // To the end whatever comes, so that many bytes are compared at once.
+    let is_plain = id.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+    if !is_plain && id.chars().any(char::is_control) {
         return Err(Invalid::new(code, field, format!("{field} holds a control character")));
     }
     Ok(id)
@@ -74,48 +79,57 @@ pub(super) fn user(
     field: &str,
     code: &'static str,
 ) -> Result<UserId, Invalid> {
-    match optional::<Cow<'_, str>>(raw, field, code)? {
+    match optional::<Name<'_>>(raw, field, code)? {
         None => Err(Invalid::new(code, field, format!("{field} is missing"))),
-        Some(id) => Ok(UserId(checked_id(&id, field, code)?.into())),
+        Some(Name(id)) => Ok(UserId(checked_id(&id, field, code)?.into())),
     }
 }
 
 pub(super) fn receivers(raw: Option<&RawValue>) -> Result<Vec<UserId>, Invalid> {
-    const FIELD: &str = "To_Account";
     let Some(raw) = present(raw) else {
-        return Err(Invalid::new("90003", FIELD, "To_Account is missing"));
+        return Err(Invalid::new("90003", TO_ACCOUNT, "To_Account is missing"));
     };
-    let names: Vec<Name<'_>> = if raw.get().starts_with('"') {
-        vec![Name(Cow::Owned(optional(Some(raw), FIELD, "90003")?.unwrap_or_default()))]
-    } else {
-        serde_json::from_str(raw.get()).map_err(|_| {
-            Invalid::new("90028", FIELD, "To_Account must be a string or an array of strings")
-        })?
-    };
+    if raw.get().starts_with('"') {
+        let Name(name) = optional(Some(raw), TO_ACCOUNT, "90003")?.unwrap_or_default();
+        return Ok(vec![receiver(&name)?]);
+    }
+    let names: Vec<Name<'_>> = serde_json::from_str(raw.get()).map_err(|_| {
+        let message = "To_Account must be a string or an array of strings";
+        Invalid::new("90028", TO_ACCOUNT, message)
+    })?;
     if names.is_empty() {
-        return Err(Invalid::new("90029", FIELD, "To_Account is empty"));
+        return Err(Invalid::new("90029", TO_ACCOUNT, "To_Account is empty"));
     }
     if names.len() > RECEIVERS_MAX {
         let message =
             format!("To_Account names {} users, at most {RECEIVERS_MAX} are allowed", names.len());
-        return Err(Invalid::new("90011", FIELD, message));
+        return Err(Invalid::new("90011", TO_ACCOUNT, message));
+    }
+    if let [Name(name)] = names.as_slice() {
+        return Ok(vec![receiver(name)?]);
     }
     let mut seen = HashSet::with_capacity_and_hasher(names.len(), RandomState::default());
     let mut receivers = Vec::with_capacity(names.len());
     for Name(name) in &names {
-        if name.is_empty() {
-            return Err(Invalid::new("90029", FIELD, "To_Account holds an empty user id"));
-        }
-        let name = checked_id(name, FIELD, "90012")?;
-        if seen.insert(name) {
-            receivers.push(UserId(name.into()));
+        if seen.insert(name.as_ref()) {
+            receivers.push(receiver(name)?);
         }
     }
     Ok(receivers)
 }
 
+const TO_ACCOUNT: &str = "To_Account";
+
+fn receiver(name: &str) -> Result<UserId, Invalid> {
+    if name.is_empty() {
+        return Err(Invalid::new("90029", TO_ACCOUNT, "To_Account holds an empty user id"));
+    }
+    Ok(UserId(checked_id(name, TO_ACCOUNT, "90012")?.into()))
+}
+
 pub(super) fn priority(raw: Option<&RawValue>) -> Result<Priority, Invalid> {
-    match optional::<Cow<'_, str>>(raw, "MsgPriority", "10004")?.as_deref() {
+    let given = optional::<Name<'_>>(raw, "MsgPriority", "10004")?;
+    match given.as_ref().map(|Name(word)| word.as_ref()) {
         None | Some("" | "Normal") => Ok(Priority::Normal),
         Some("High") => Ok(Priority::High),
         // Tencent also knows "Lowest" in older texts.
@@ -151,51 +165,78 @@ pub(super) fn mentions(raw: Option<&RawValue>) -> Result<Mentions, Invalid> {
     Ok(mentions)
 }
 
+/// An element, its content read or only found.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "C: Deserialize<'de>"))]
+struct WireElement<'a, C> {
+    #[serde(rename = "MsgType", borrow)]
+    kind: Name<'a>,
+    #[serde(rename = "MsgContent", default)]
+    content: Option<C>,
+}
+
+/// What the kinds that have anything to read hold.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Content<'a> {
+    #[serde(borrow)]
+    text: Option<Name<'a>>,
+    #[serde(borrow)]
+    desc: Option<Name<'a>>,
+    #[serde(borrow)]
+    ext: Option<Name<'a>>,
+    #[serde(borrow)]
+    sound: Option<Name<'a>>,
+}
+
 pub(super) fn elements(raw: Option<&RawValue>) -> Result<Vec<Element>, Invalid> {
-    #[derive(Deserialize)]
-    struct WireElement<'a> {
-        #[serde(rename = "MsgType", borrow)]
-        kind: Cow<'a, str>,
-        #[serde(rename = "MsgContent", borrow, default)]
-        content: Option<&'a RawValue>,
-    }
     let Some(raw) = present(raw) else { return Ok(Vec::new()) };
     if !raw.get().starts_with('[') {
         return Err(Invalid::new("90007", "MsgBody", "MsgBody must be an array"));
     }
-    let wire: Vec<WireElement<'_>> = serde_json::from_str(raw.get()).map_err(|error| {
-        Invalid::new("90002", "MsgBody", format!("MsgBody is malformed: {error}"))
-    })?;
-    wire.iter().map(|element| read_element(&element.kind, element.content)).collect()
+    // One walk reads what nearly all messages hold. The second names mistakes, and leaves out the
+    // content of kinds of which it is not read: that may have any shape.
+    serde_json::from_str(raw.get()).or_else(|_| elements_one_by_one(raw))
 }
 
-fn read_element(kind: &str, content: Option<&RawValue>) -> Result<Element, Invalid> {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "PascalCase", default)]
-    struct Content {
-        text: Option<String>,
-        desc: Option<String>,
-        ext: Option<String>,
-        sound: Option<String>,
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireElement { kind, content } = WireElement::<Content<'_>>::deserialize(deserializer)?;
+        element(&kind.0, content.unwrap_or_default())
+            .map_err(|invalid| D::Error::custom(invalid.message))
     }
-    // Only two kinds have anything to read: the rest is not parsed at all.
-    let read = |field| optional::<Content>(content, field, "90002").map(Option::unwrap_or_default);
+}
+
+fn elements_one_by_one(raw: &RawValue) -> Result<Vec<Element>, Invalid> {
+    let wire: Vec<WireElement<'_, &RawValue>> =
+        serde_json::from_str(raw.get()).map_err(|error| {
+            Invalid::new("90002", "MsgBody", format!("MsgBody is malformed: {error}"))
+        })?;
+    let read = |WireElement { kind, content }: WireElement<'_, _>| {
+        let content = match kind.0.as_ref() {
+            "TIMTextElem" | "TIMCustomElem" => optional(content, "MsgBody.MsgContent", "90002")?,
+            _ => None,
+        };
+        element(&kind.0, content.unwrap_or_default())
+    };
+    wire.into_iter().map(read).collect()
+}
+
+fn element(kind: &str, content: Content<'_>) -> Result<Element, Invalid> {
+    let text = |Name(text): Name<'_>| text.into_owned();
     Ok(match kind {
-        "TIMTextElem" => match read("MsgBody.MsgContent")?.text {
-            Some(text) => Element::Text(text),
+        "TIMTextElem" => match content.text {
+            Some(Name(text)) => Element::Text(text.into_owned()),
             None => {
                 let message = "a TIMTextElem needs MsgContent.Text";
                 return Err(Invalid::new("90002", "MsgBody.MsgContent.Text", message));
             }
         },
-        "TIMCustomElem" => {
-            let content = read("MsgBody.MsgContent")?;
-            Element::Custom {
-                desc: content.desc.unwrap_or_default(),
-                ext: content.ext.unwrap_or_default(),
-                sound: content.sound.unwrap_or_default(),
-            }
-        }
+        "TIMCustomElem" => Element::Custom {
+            desc: content.desc.map(text).unwrap_or_default(),
+            ext: content.ext.map(text).unwrap_or_default(),
+            sound: content.sound.map(text).unwrap_or_default(),
+        },
         "TIMLocationElem" => Element::Location,
         "TIMFaceElem" => Element::Face,
         "TIMSoundElem" => Element::Sound,
@@ -276,9 +317,28 @@ fn check_push_info(push: &OfflinePushInfo) -> Result<(), Invalid> {
 /// Digest of JSON text without the white space between its tokens, so that a repeat from another
 /// serialiser with other spacing is still the same content.
 pub(super) fn content_digest(json: &str) -> u128 {
-    if !json.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        return digest128(&[b"content", json.as_bytes()]);
+    let digest = |json| digest128(&[b"content", json]);
+    if is_spaced(json) { digest(&compact(json)) } else { digest(json.as_bytes()) }
+}
+
+/// Whether there is white space between the tokens of JSON text.
+fn is_spaced(json: &str) -> bool {
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'"' {
+            while let Some(byte) = bytes.next().filter(|byte| *byte != b'"') {
+                if byte == b'\\' {
+                    bytes.next();
+                }
+            }
+        } else if byte.is_ascii_whitespace() {
+            return true;
+        }
     }
+    false
+}
+
+fn compact(json: &str) -> Vec<u8> {
     let mut compact = Vec::with_capacity(json.len());
     let (mut in_text, mut escaped) = (false, false);
     for byte in json.bytes() {
@@ -291,5 +351,5 @@ pub(super) fn content_digest(json: &str) -> u128 {
         }
         compact.push(byte);
     }
-    digest128(&[b"content", &compact])
+    compact
 }

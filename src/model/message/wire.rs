@@ -13,37 +13,24 @@ use serde_json::value::RawValue;
 use crate::model::id::{GroupId, UserId};
 use crate::model::message::fields::{
     Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
-    push_info, raw_bytes, task_id, user,
+    push_info, raw_bytes, receivers, task_id, user,
 };
-use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice};
+use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice, Posted};
 use crate::model::push_info::filled;
-
-/// The mistake of text that is no message at all.
-pub(super) fn not_json(error: serde_json::Error) -> Invalid {
-    Invalid {
-        code: "90001",
-        message: format!("the message is not valid JSON: {error}"),
-        field: None,
-    }
-}
 
 macro_rules! wire_fields {
     ($($name:literal => $field:ident,)*) => {
-        /// Every known field, found but not yet read.
-        #[derive(Default)]
-        pub(super) struct Wire<'a> {
+        /// A message of which every known field is found, and none is read yet.
+        #[derive(Debug, Default)]
+        pub struct Wire<'a> {
             $(pub(super) $field: Option<&'a RawValue>,)*
             unknown: u32,
         }
 
         impl Wire<'_> {
             /// The known fields but the receivers, as they were written.
-            pub(super) fn content(&self) -> Bytes {
-                let mut json = Vec::with_capacity(512);
-                json.push(b'{');
-                $(write_field(&mut json, $name, self.$field);)*
-                json.push(b'}');
-                Bytes::from(json)
+            fn content(&self) -> Bytes {
+                content_of(&[$(($name, self.$field),)*])
             }
         }
 
@@ -73,15 +60,22 @@ macro_rules! wire_fields {
 
 struct WireVisitor;
 
-fn write_field(json: &mut Vec<u8>, name: &str, raw: Option<&RawValue>) {
-    let Some(raw) = present(raw).filter(|_| name != "To_Account") else { return };
-    if json.len() > 1 {
-        json.push(b',');
+fn content_of(fields: &[(&str, Option<&RawValue>)]) -> Bytes {
+    let kept = || {
+        let kept = fields.iter().filter(|(name, _)| *name != "To_Account");
+        kept.filter_map(|(name, raw)| Some((name, present(*raw)?.get())))
+    };
+    // It may wait long in the queue: it takes the room it needs and no more.
+    let length = kept().map(|(name, raw)| name.len() + raw.len() + r#","":"#.len()).sum::<usize>();
+    let mut json = Vec::with_capacity("{".len() + length);
+    for (name, raw) in kept() {
+        json.extend_from_slice(if json.is_empty() { br#"{""# } else { br#",""# });
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(br#"":"#);
+        json.extend_from_slice(raw.as_bytes());
     }
-    json.push(b'"');
-    json.extend_from_slice(name.as_bytes());
-    json.extend_from_slice(b"\":");
-    json.extend_from_slice(raw.get().as_bytes());
+    json.push(b'}');
+    Bytes::from(json)
 }
 
 wire_fields! {
@@ -116,9 +110,43 @@ impl<'de> Deserialize<'de> for Wire<'de> {
     }
 }
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
+    /// Finds the fields of one message.
+    ///
+    /// # Errors
+    /// The mistake of text that is no message at all.
+    pub fn find(json: &'a [u8]) -> Result<Self, Invalid> {
+        let found = match str::from_utf8(json) {
+            Ok(text) => serde_json::from_str(text),
+            // What is no text may be in a field that nobody reads; else its place is named.
+            Err(_) => serde_json::from_slice(json),
+        };
+        found.map_err(|error| Invalid {
+            code: "90001",
+            message: format!("the message is not valid JSON: {error}"),
+            field: None,
+        })
+    }
+
+    /// Reads a message as it was posted.
+    ///
+    /// # Errors
+    /// As [`Message::parse`].
+    pub fn posted(&self) -> Result<Posted, Invalid> {
+        Ok(Posted {
+            message: self.read(receivers(self.to)?)?,
+            content: self.content(),
+            digest: self.digest(),
+        })
+    }
+
+    /// What the message says, as it was written, without its white space.
+    fn digest(&self) -> u128 {
+        content_digest(present(self.body).or(present(self.push)).map_or("", RawValue::get))
+    }
+
     /// Reads every field but the receivers.
-    pub(super) fn read(self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
+    pub(super) fn read(&self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
         let from = user(self.from, "From_Account", "90008")?;
         let random = match present(self.random) {
             None => return Err(Invalid::new("90005", "MsgRandom", "MsgRandom is missing")),
@@ -130,9 +158,9 @@ impl Wire<'_> {
                 )
             })?,
         };
-        let group = match optional::<String>(self.group, "GroupId", "10004")? {
-            Some(id) if id.is_empty() => None,
-            Some(id) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
+        let group = match optional::<Name<'_>>(self.group, "GroupId", "10004")? {
+            Some(Name(id)) if id.is_empty() => None,
+            Some(Name(id)) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
             None => None,
         };
         let body_bytes = raw_bytes(self.body) + raw_bytes(self.custom_data);
@@ -149,9 +177,8 @@ impl Wire<'_> {
             let message = "MsgBody, or OfflinePushInfo with a Title or Desc, is required";
             return Err(Invalid::new("90002", "MsgBody", message));
         }
-        let content = present(self.body).or(present(self.push)).map_or("", RawValue::get);
-        let control = optional::<Vec<String>>(self.control, "SendMsgControl", "10004")?;
-        let has = |word: &str| control.iter().flatten().any(|given| given == word);
+        let control = optional::<Vec<Name<'_>>>(self.control, "SendMsgControl", "10004")?;
+        let has = |word: &str| control.iter().flatten().any(|Name(given)| given == word);
         let life_time = optional::<u64>(self.life_time, "MsgLifeTime", "90044")?;
         let online_only = optional::<i64>(self.online_only, "OnlineOnlyFlag", "10004")?;
         let time_s = match optional(self.time, "MsgTime", "90006")? {
@@ -183,7 +210,6 @@ impl Wire<'_> {
             elements,
             push,
             notice,
-            content_digest: content_digest(content),
             unknown_fields: self.unknown,
         })
     }
