@@ -22,6 +22,9 @@ use crate::telemetry::events;
 /// The time between two attempts to bring a generation into an engine that refuses it.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
+/// Longest rest between two parts of a generation.
+const REST_MAX: Duration = Duration::from_millis(200);
+
 /// Nobody waits for a checkpoint, and everybody waits for a commit: where cores are few, this
 /// thread gives way to the others. A nice value; 5 is about a third of their share.
 #[cfg(target_os = "linux")]
@@ -38,6 +41,8 @@ struct State {
     /// Generations handed in and not yet in the engine.
     running: usize,
     closing: bool,
+    /// Somebody waits until no generation is on its way.
+    awaited: bool,
     failure: Option<StoreError>,
 }
 
@@ -61,15 +66,21 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts the thread.
+    /// Starts the thread. It takes its time while the active generation has less than half of
+    /// `recent_bytes`.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start<E: Engine>(engine: Arc<E>, recent: Arc<Recent>, dir: &Path) -> io::Result<Self> {
+    pub fn start<E: Engine>(
+        engine: Arc<E>,
+        recent: Arc<Recent>,
+        dir: &Path,
+        recent_bytes: usize,
+    ) -> io::Result<Self> {
         let (orders, waiting) = channel();
         let progress = Arc::new(Progress::default());
-        let thread =
-            Checkpointer { engine, recent, dir: dir.to_owned(), progress: progress.clone() };
+        let (dir, progress_) = (dir.to_owned(), progress.clone());
+        let thread = Checkpointer { engine, recent, recent_bytes, dir, progress: progress_ };
         let thread = std::thread::Builder::new()
             .name("offpush-engine".into())
             .spawn(move || thread.run(&waiting))?;
@@ -90,10 +101,13 @@ impl Checkpoints {
     /// # Errors
     /// The engine's, as soon as it refuses one; the thread goes on trying.
     pub fn settled(&self) -> Result<(), StoreError> {
-        let state = self.progress.state();
+        let mut state = self.progress.state();
+        state.awaited = true;
+        self.progress.changed.notify_all();
         let waits = |state: &mut State| state.running > 0 && state.failure.is_none();
         let state = self.progress.changed.wait_while(state, waits);
-        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.awaited = false;
         state.failure.as_ref().map_or(Ok(()), |failure| Err(repeated(failure)))
     }
 
@@ -112,6 +126,7 @@ impl Checkpoints {
 struct Checkpointer<E> {
     engine: Arc<E>,
     recent: Arc<Recent>,
+    recent_bytes: usize,
     dir: PathBuf,
     progress: Arc<Progress>,
 }
@@ -148,11 +163,22 @@ impl<E: Engine> Checkpointer<E> {
     #[expect(clippy::disallowed_methods, reason = "this thread has no runtime whose clock it asks")]
     fn bring(&self, order: &Order) -> Result<(), StoreError> {
         let started = Instant::now();
-        fenced(|| self.engine.apply(&order.changes))?;
+        fenced(|| self.engine.apply(&order.changes, &|took| self.rest(took)))?;
         self.recent.forget_frozen(&order.changes);
         journal::remove_up_to(&self.dir, order.journal).map_err(io_failure)?;
         events::store_checkpointed(order.changes.len(), started.elapsed());
         Ok(())
+    }
+
+    /// Leaves the disk to those who commit, for as long as it was just used, unless they fill the
+    /// next generation quickly or wait for this one.
+    fn rest(&self, took: Duration) {
+        if self.recent.bytes() < self.recent_bytes / 2 {
+            let state = self.progress.state();
+            let rests = |state: &mut State| !state.awaited && !state.closing;
+            // However it ends, the next part follows.
+            let _ = self.progress.changed.wait_timeout_while(state, took.min(REST_MAX), rests);
+        }
     }
 
     /// Waits before the next attempt; answers whether there is to be one.

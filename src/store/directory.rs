@@ -186,7 +186,7 @@ pub(crate) fn settle_format<E: Engine>(engine: &E, dir: &Path) -> Result<(), Ope
     let marker = dir.join(ENGINE_FILE);
     let write_version = || {
         let row = (version_key(), Some(version_value(FORMAT)));
-        engine.apply(&Changes::from_iter([row])).map_err(refused)
+        engine.apply(&Changes::from_iter([row]), &|_| ()).map_err(refused)
     };
     match engine.get(&version_key()).map_err(refused)? {
         Some(value) => {

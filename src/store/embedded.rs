@@ -54,8 +54,8 @@ impl<E: Engine> Embedded<E> {
         let recent = Arc::new(Recent::default());
         let opened = fenced_open(dir, || recover(dir, &*engine)).and_then(|journal| {
             let io = |error| OpenError::io(dir, error);
-            let checkpoints =
-                Checkpoints::start(engine.clone(), recent.clone(), dir).map_err(io)?;
+            let checkpoints = Checkpoints::start(engine.clone(), recent.clone(), dir, recent_bytes)
+                .map_err(io)?;
             let recent = recent.clone();
             let parts =
                 Parts { engine: engine.clone(), recent, recent_bytes, journal, checkpoints };
@@ -78,7 +78,7 @@ fn recover<E: Engine>(dir: &Path, engine: &E) -> Result<Journal, OpenError> {
     let (changes, last) = journal::replay(dir)?;
     if !changes.is_empty() {
         tracing::info!(rows = changes.len(), "the journal is read; its rows go to the engine");
-        engine.apply(&changes).map_err(|error| io(io::Error::other(error)))?;
+        engine.apply(&changes, &|_| ()).map_err(|error| io(io::Error::other(error)))?;
     }
     journal::remove_up_to(dir, last).map_err(io)?;
     Journal::begin(dir, last + 1).map_err(io)

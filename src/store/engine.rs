@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::{Bound, Range};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -130,12 +131,14 @@ pub trait Engine: Send + Sync + 'static {
     /// As [`Engine::get`].
     fn scan(&self, range: &Range<Key>, limit: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// Applies changes and returns when they are durable. After an error some of them may be
-    /// there; they are applied again, in whole, once the engine is open again.
+    /// Applies changes and returns when they are durable. An engine that makes them durable part
+    /// by part calls `rest` after each but the last, with the time it took: others use the disk
+    /// too. After an error some of the changes may be there; they are applied again, in whole, once
+    /// the engine is open again.
     ///
     /// # Errors
     /// `Full` or `Unavailable`.
-    fn apply(&self, changes: &Changes) -> Result<(), StoreError>;
+    fn apply(&self, changes: &Changes, rest: &dyn Fn(Duration)) -> Result<(), StoreError>;
 
     /// Closes its files. Readers find the store closed.
     fn shut(&self);

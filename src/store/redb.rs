@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -37,7 +38,7 @@ const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows"
 /// A transaction takes no further row once it has so many bytes. A generation is not written at
 /// once: what is committed meanwhile waits for the disk behind each flush, so flushes are to be
 /// short.
-const TRANSACTION_BYTES: usize = 2 << 20;
+const TRANSACTION_BYTES: usize = 1 << 20;
 
 /// The table as readers hold it: one state of the store, however long it is held.
 type Snapshot = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -129,10 +130,15 @@ impl Engine for Redb {
         })
     }
 
-    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a checkpoint has no runtime whose clock it asks"
+    )]
+    fn apply(&self, changes: &Changes, rest: &dyn Fn(Duration)) -> Result<(), StoreError> {
         let db = self.db.load_full().ok_or_else(closed)?;
         let mut rows = changes.iter().peekable();
         while rows.peek().is_some() {
+            let started = Instant::now();
             let mut transaction = db.begin_write().map_err(write_failure)?;
             transaction.set_durability(Durability::Immediate).map_err(write_failure)?;
             // Opening after a crash then need not read the whole file.
@@ -140,6 +146,9 @@ impl Engine for Redb {
             write_some(&transaction, &mut rows).map_err(write_failure)?;
             transaction.commit().map_err(write_failure)?;
             self.renew_snapshot(&db)?;
+            if rows.peek().is_some() {
+                rest(started.elapsed());
+            }
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -177,7 +178,7 @@ impl Engine for Sled {
         })
     }
 
-    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+    fn apply(&self, changes: &Changes, _: &dyn Fn(Duration)) -> Result<(), StoreError> {
         let db = self.db.load_full().ok_or_else(closed)?;
         let mut files = self.files();
         files.sound = false;

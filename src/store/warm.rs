@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -101,8 +102,8 @@ impl<E: Engine> Engine for Warm<E> {
         self.engine.scan(range, limit)
     }
 
-    fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
-        let applied = self.engine.apply(changes);
+    fn apply(&self, changes: &Changes, rest: &dyn Fn(Duration)) -> Result<(), StoreError> {
+        let applied = self.engine.apply(changes, rest);
         // Also after an error: some of them may be there.
         self.let_go_of(changes);
         applied
@@ -144,7 +145,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        fn apply(&self, changes: &Changes, _: &dyn Fn(Duration)) -> Result<(), StoreError> {
             let rows = changes.iter().map(|(key, value)| (key.clone(), value.clone()));
             self.rows.lock().expect("no panic").extend(rows);
             Ok(())
@@ -166,7 +167,8 @@ mod tests {
 
     fn write(warm: &Warm<Counting>, key: &'static str, value: Option<&[u8]>) {
         let value = value.map(Bytes::copy_from_slice);
-        warm.apply(&[(Key::from(key), value)].into_iter().collect()).expect("an open engine");
+        warm.apply(&[(Key::from(key), value)].into_iter().collect(), &|_| ())
+            .expect("an open engine");
     }
 
     #[test]

@@ -327,7 +327,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        fn apply(&self, changes: &Changes, _: &dyn Fn(Duration)) -> Result<(), StoreError> {
             let next = self.next.lock().expect("no panic").pop_front();
             match next {
                 Some(Next::Fail) => return Err(unavailable("a broken disk")),
@@ -360,7 +360,8 @@ mod tests {
         let mut journal = Journal::begin(dir.path(), 1).expect("a file");
         journal.fails = fails;
         let checkpoints =
-            Checkpoints::start(engine.clone(), recent.clone(), dir.path()).expect("a thread");
+            Checkpoints::start(engine.clone(), recent.clone(), dir.path(), RECENT_BYTES);
+        let checkpoints = checkpoints.expect("a thread");
         let engine_ = engine.clone();
         let recent_bytes = RECENT_BYTES;
         let writer =
