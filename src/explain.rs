@@ -205,7 +205,7 @@ fn opened(
         user: delivery.user.clone(),
         device_id: device.map(|device| device.device_id.to_string()),
         cert_id: device.map(|device| device.cert_id.0),
-        vendor: device.map(|device| device.vendor.clone()),
+        vendor: device.map(|device| device.vendor.to_string()),
         token_hash: device.map(|device| device.token_hash.clone()),
         state: delivery.ended.map_or(open, Terminal::as_str),
         reason: delivery.ended.and_then(reason_of),
@@ -296,7 +296,7 @@ fn attempt_at(attempt: &Attempt, at: UnixMs) -> AttemptExplanation {
         status: attempt.status,
         code: attempt.code.clone(),
         vendor_says: attempt.says.clone(),
-        verdict: attempt.verdict.clone(),
+        verdict: attempt.verdict.to_string(),
         latency_ms: attempt.latency_ms,
         vendor_id: attempt.vendor_id.clone(),
     }

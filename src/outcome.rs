@@ -443,7 +443,7 @@ fn describe(said: &Said, result: &mut StepResult) {
                 status: 0,
                 code: "payload_too_large".to_owned(),
                 says: why.clone(),
-                verdict: Verdict::Refused.as_str().to_owned(),
+                verdict: Verdict::Refused.as_str().into(),
                 latency_ms: 0,
                 vendor_id: None,
             });
@@ -453,7 +453,7 @@ fn describe(said: &Said, result: &mut StepResult) {
                 status: *status,
                 code: answer.code.clone(),
                 says: answer.says.clone(),
-                verdict: answer.verdict.as_str().to_owned(),
+                verdict: answer.verdict.as_str().into(),
                 latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
                 vendor_id: answer.vendor_id.clone(),
             });

@@ -236,10 +236,10 @@ impl Registry {
             keys.push(owner_row(app, (cert_id, token)));
         }
         let rows = self.store.get_many(&keys).await?;
-        let rows: Vec<_> = keys.iter().map(|(_, key)| key).zip(rows).collect();
+        let pairs = keys.chunks_exact(2).zip(rows.chunks_exact(2));
         let mut standings = Vec::with_capacity(deliveries.len());
-        for ((user, device_id, _), rows) in deliveries.zip(rows.chunks_exact(2)) {
-            let [(account_key, account), (owner_key, owner)] = rows else { break };
+        for ((user, device_id, _), pair) in deliveries.zip(pairs) {
+            let ([(_, account_key), (_, owner_key)], [account, owner]) = pair else { break };
             let owns_token = match owner {
                 Some(owner) => names(owner_key, owner, user, device_id)?,
                 None => false,

@@ -6,6 +6,7 @@
 //!
 //! Never in a row: message text (unless the operator asks for it), tokens, secrets.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ pub struct DeviceOpening {
     /// Certificate.
     pub cert_id: CertId,
     /// Vendor, empty when the certificate does not exist.
-    pub vendor: String,
+    pub vendor: Cow<'static, str>,
     /// Short hash of the token.
     pub token_hash: String,
     /// What the rules saw of the device.
@@ -161,7 +162,7 @@ pub struct Attempt {
     /// The vendor's words.
     pub says: String,
     /// Name of the verdict.
-    pub verdict: String,
+    pub verdict: Cow<'static, str>,
     /// From request to answer.
     pub latency_ms: u32,
     /// The vendor's id of the accepted push.

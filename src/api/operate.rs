@@ -137,7 +137,7 @@ fn letter_view(letter: &DeadLetter) -> Value {
         "status": last.map(|last| last.status),
         "code": last.map(|last| last.code.as_str()),
         "vendor_says": last.map(|last| last.says.as_str()),
-        "verdict": last.map(|last| last.verdict.as_str()),
+        "verdict": last.map(|last| last.verdict.as_ref()),
     })
 }
 

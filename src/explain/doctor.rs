@@ -363,7 +363,7 @@ fn vendor_answers(one: &DeviceCase<'_>, case: &Case<'_>) -> Item {
     let Some((message_id, at, attempt)) = last_attempt(one.device, case) else {
         return item("vendor_answers", Finding::NothingSent, json!({ "last": null }));
     };
-    let finding = match attempt.verdict.as_str() {
+    let finding = match attempt.verdict.as_ref() {
         "accepted" => Finding::Fine,
         "token_dead" | "refused" | "auth_rejected" => Finding::VendorRefuses,
         _ => Finding::VendorTroubled,

@@ -111,7 +111,7 @@ impl Decider {
         DeviceOpening {
             device_id: device.device_id.clone(),
             cert_id: device.cert_id,
-            vendor: vendor.to_owned(),
+            vendor: vendor.into(),
             token_hash: device.token.short_hash(),
             facts,
         }

@@ -137,7 +137,7 @@ mod tests {
             status,
             code: code.to_owned(),
             says: says.to_owned(),
-            verdict: String::new(),
+            verdict: "".into(),
             latency_ms: 0,
             vendor_id: None,
         };

@@ -282,11 +282,6 @@ impl Connection {
     pub fn writes(&self) -> u64 {
         self.life.writes.load(Ordering::SeqCst)
     }
-
-    /// How many requests are on it.
-    pub fn in_flight(&self) -> usize {
-        self.life.in_flight.load(Ordering::Acquire)
-    }
 }
 
 /// The right to send one request on a connection; given back when dropped.

@@ -48,9 +48,8 @@ impl Slot {
                 *handed = true;
                 // Asked before, so that what is written afterwards may be this request.
                 let writes = self.connection.writes();
-                let at_once = self.connection.in_flight() <= sender.current_max_send_streams();
                 self.asked = Some(self.connection.answers());
-                let asked = http2::ask(sender.clone(), request, at_once).await;
+                let asked = http2::ask(sender.clone(), request).await;
                 self.asked = None;
                 let answer = asked.map_err(|why| self.judge_http2(why, writes))?;
                 self.connection.answered();

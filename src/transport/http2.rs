@@ -4,13 +4,11 @@
 //! head and body together, and the task that waits for the answer is woken by the answer itself.
 
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Connection, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong, Reason, RecvStream};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Response};
 
@@ -58,9 +56,7 @@ pub async fn shake_hands(
         .await
 }
 
-/// Sends `request` and waits for the head of its answer. With `at_once` the body is handed over
-/// together with the head, else only when the stream may begin: where the peer takes fewer streams
-/// than there are, nothing shows later whether one of them waited for its turn.
+/// Sends `request`, head and body together, and waits for the head of its answer.
 ///
 /// # Errors
 ///
@@ -68,36 +64,17 @@ pub async fn shake_hands(
 pub async fn ask(
     mut sender: SendRequest<Bytes>,
     request: &Request,
-    at_once: bool,
 ) -> Result<Response<RecvStream>, Unanswered> {
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(Unanswered::NotHanded)?;
     let is_empty = request.body.is_empty();
     let sent = sender.send_request(head_of(request), is_empty);
-    let (mut response, mut body) = sent.map_err(Unanswered::NotHanded)?;
+    let (response, mut body) = sent.map_err(Unanswered::NotHanded)?;
     drop(sender);
     if !is_empty {
-        if !at_once {
-            body.reserve_capacity(request.body.len());
-            if let Some(early) = turn_of(&mut response, &mut body).await? {
-                return Ok(early);
-            }
-        }
+        // Where the peer's window is too small for it, h2 keeps the rest.
         body.send_data(request.body.clone(), true).map_err(Unanswered::NotHanded)?;
     }
     response.await.map_err(Unanswered::Handed)
-}
-
-/// Waits until a stream may send its body. A peer may answer before that.
-async fn turn_of(
-    response: &mut ResponseFuture,
-    body: &mut SendStream<Bytes>,
-) -> Result<Option<Response<RecvStream>>, Unanswered> {
-    poll_fn(|cx| match Pin::new(&mut *response).poll(cx) {
-        Poll::Ready(answered) => Poll::Ready(answered.map(Some)),
-        Poll::Pending => body.poll_capacity(cx).map(|_| Ok(None)),
-    })
-    .await
-    .map_err(Unanswered::NotHanded)
 }
 
 fn head_of(request: &Request) -> http::Request<()> {

@@ -74,7 +74,7 @@ async fn pages_follow_each_other_without_gap_or_repeat_however_long_a_trace_is()
                 status: 503,
                 code: String::new(),
                 says: String::new(),
-                verdict: "unavailable".to_owned(),
+                verdict: "unavailable".into(),
                 latency_ms: 1,
                 vendor_id: None,
             };
