@@ -28,9 +28,11 @@ use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events::{self, MessageKind};
 use crate::trace::{self, DeliveryOpening, Opening};
 
+mod commit;
 pub mod decide;
 pub mod repeats;
 
+use crate::ingest::commit::{Commits, Done};
 use crate::ingest::decide::{Decided, Decider};
 use crate::ingest::repeats::Repeats;
 
@@ -39,6 +41,9 @@ pub const MESSAGES_MAX: usize = 500;
 
 /// Messages of a request decided in one go.
 const TOGETHER: usize = 8;
+
+/// Messages of a request committed together.
+const COMMITTED_TOGETHER: usize = 32;
 
 /// How often a message is decided again when another call took some of its receivers meanwhile.
 const CONFLICTS_MAX: usize = 16;
@@ -128,14 +133,6 @@ struct Ready {
     queued_bytes: i64,
 }
 
-/// What the commits of one request come to.
-#[derive(Default)]
-struct Done {
-    born: Vec<Born>,
-    c2c: usize,
-    group: usize,
-}
-
 impl Ingest {
     /// Builds the stage. Parcels go to `hand_over`; `waiting` counts what waits.
     pub fn new(
@@ -201,17 +198,28 @@ impl Ingest {
             taken.push(known);
         }
         self.make_room(&drafts)?;
-        let mut ready = Vec::with_capacity(drafts.len());
-        for (index, draft) in drafts {
-            if ready.len() % TOGETHER == TOGETHER - 1 {
+        let mut commits = Commits::new(self, app, taken, now);
+        let mut part = Vec::with_capacity(drafts.len().min(COMMITTED_TOGETHER));
+        for (position, (index, draft)) in drafts.into_iter().enumerate() {
+            if position % TOGETHER == TOGETHER - 1 {
                 // Whoever is sending goes first: what was accepted before must not fall behind
                 // because more comes in. When nobody has anything to do this costs nothing.
                 tokio::task::yield_now().await;
+                commits.look().await;
             }
-            ready.push((index, self.prepare(app, draft, &Seen::default(), now).await?));
+            match self.prepare(app, draft, &Seen::default(), now).await {
+                Ok(ready) => part.push((index, ready)),
+                Err(error) => {
+                    commits.fail(error.into());
+                    break;
+                }
+            }
+            if part.len() == COMMITTED_TOGETHER {
+                let next = Vec::with_capacity(COMMITTED_TOGETHER);
+                commits.begin(std::mem::replace(&mut part, next)).await;
+            }
         }
-        self.commit(app, ready, &mut taken, now).await?;
-        Ok(taken.into_iter().flatten().collect())
+        commits.finish(part).await
     }
 
     fn draft(&self, app: &App, posted: Posted, rule: DedupeRule, now: UnixMs) -> Draft {
@@ -250,10 +258,8 @@ impl Ingest {
             return Ok(self.repeat(app, &draft, of));
         }
         let ready = self.prepare(app, draft, &Seen::default(), now).await?;
-        let mut taken = [None];
-        self.commit(app, vec![(0, ready)], &mut taken, now).await?;
-        let [taken] = taken;
-        taken.ok_or_else(|| StoreError::Conflict.into())
+        let taken = Commits::new(self, app, vec![None], now).finish(vec![(0, ready)]).await?;
+        taken.into_iter().next().ok_or_else(|| StoreError::Conflict.into())
     }
 
     /// Refuses the request whole when the queue has no room for it.
@@ -361,39 +367,6 @@ impl Ingest {
             }
         }
         (opening, held)
-    }
-
-    async fn commit(
-        &self,
-        app: &App,
-        mut ready: Vec<(usize, Ready)>,
-        taken: &mut [Option<Taken>],
-        now: UnixMs,
-    ) -> Result<(), IngestError> {
-        let batches = ready
-            .iter_mut()
-            .map(|(_, ready)| (ready.draft.partition, std::mem::take(&mut ready.batch)))
-            .collect();
-        let results = self.store.commit_all(batches).await;
-        let mut done = Done::default();
-        let mut failed = None;
-        for ((index, ready), result) in ready.into_iter().zip(results) {
-            match result {
-                Ok(()) => taken[index] = Some(self.accepted(ready, &mut done)),
-                Err(StoreError::Conflict) => match self.again(app, ready.draft, &mut done).await {
-                    Ok(known) => taken[index] = Some(known),
-                    Err(error) => failed = Some(error),
-                },
-                Err(StoreError::Full) => failed = Some(IngestError::Full),
-                Err(error) => failed = Some(error.into()),
-            }
-        }
-        // What was committed is handed on even when a neighbour failed: it is accepted.
-        self.hand_over.give(done.born);
-        let took = self.clock.now().since(now);
-        events::messages_counted(MessageKind::C2c, done.c2c, took);
-        events::messages_counted(MessageKind::Group, done.group, took);
-        failed.map_or(Ok(()), Err)
     }
 
     fn accepted(&self, ready: Ready, done: &mut Done) -> Taken {

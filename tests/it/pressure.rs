@@ -301,3 +301,29 @@ async fn a_disk_slower_than_the_deadline_is_answered_503_and_a_repost_is_safe() 
         assert_eq!(stage.sims.shown("huawei").len(), 1, "it rings once");
     }
 }
+
+#[tokio::test]
+async fn a_fault_in_the_middle_of_a_long_request_loses_and_repeats_nothing() {
+    for fault in [Fault::Unavailable, Fault::Full, Fault::AnswerLost] {
+        let (stage, view, relay) = on_a_slow_disk(600).await;
+        let faults_at = [1, 20, 34, 60, 75, 101, 110];
+        for (round, later) in faults_at.into_iter().enumerate() {
+            let random = |number: usize| u32::try_from(1_000 * round + number).expect("a number");
+            let texts = (0..100).map(|number| text("mina", "joon", random(number), "many"));
+            let request = json!({ "messages": texts.collect::<Vec<_>>() });
+            view.fail_call(view.calls() + later, fault);
+            let first = post(&relay, &request).await;
+            assert!([202, 503].contains(&first.status), "{first:?}");
+            let again = post(&relay, &request).await;
+            let again = if again.status == 503 { post(&relay, &request).await } else { again };
+            assert_eq!(again.status, 202, "{again:?}");
+            for result in again.body["results"].as_array().expect("results") {
+                assert!(["accepted", "duplicate"].map(Into::into).contains(&result["status"]));
+            }
+        }
+        let ledger = stage.settle(&relay, Duration::from_secs(10)).await;
+        let all = 100 * faults_at.len();
+        assert_eq!((&ledger["accepted"], &ledger["balanced"]), (&json!(all), &json!(true)));
+        assert_eq!(stage.sims.shown("huawei").len(), all, "{fault:?}: each rings once");
+    }
+}
