@@ -88,8 +88,8 @@ pub enum Taken {
 /// Why nothing was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The queue is full: nothing of the request was accepted. Or the disk has become full: messages
-    /// of the request may have been accepted, posting them again is safe.
+    /// The queue is full: nothing of the request was accepted. Or the disk became full: messages of
+    /// the request may have been accepted, posting them again is safe.
     #[error("the queue is full")]
     Full,
     /// What was accepted waits too long already: nothing of the request was accepted.
