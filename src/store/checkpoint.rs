@@ -79,8 +79,8 @@ impl Checkpoints {
     ) -> io::Result<Self> {
         let (orders, waiting) = channel();
         let progress = Arc::new(Progress::default());
-        let (dir, progress_) = (dir.to_owned(), progress.clone());
-        let thread = Checkpointer { engine, recent, recent_bytes, dir, progress: progress_ };
+        let dir = dir.to_owned();
+        let thread = Checkpointer { engine, recent, recent_bytes, dir, progress: progress.clone() };
         let thread = std::thread::Builder::new()
             .name("offpush-engine".into())
             .spawn(move || thread.run(&waiting))?;

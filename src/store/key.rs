@@ -23,21 +23,8 @@ enum Held {
 }
 
 impl Key {
-    /// Appends as many bytes as the compiler knows of: most keys are made of such.
+    /// Appends bytes. In line, for most keys are made of a few numbers whose size is known there.
     #[inline]
-    pub(crate) fn push_array<const N: usize>(&mut self, more: [u8; N]) {
-        if let Held::Inline { length, bytes } = &mut self.0 {
-            let (from, to) = (usize::from(*length), usize::from(*length) + N);
-            if to <= INLINE_BYTES {
-                bytes[from..to].copy_from_slice(&more);
-                *length = to as u8;
-                return;
-            }
-        }
-        self.push_long(&more);
-    }
-
-    /// Appends bytes.
     pub(crate) fn push(&mut self, more: &[u8]) {
         if let Held::Inline { length, bytes } = &mut self.0 {
             let (from, to) = (usize::from(*length), usize::from(*length) + more.len());
@@ -155,7 +142,7 @@ mod tests {
             for more in [&[][..], &[1], &[2; 100]] {
                 let mut longer = key.clone();
                 longer.push(more);
-                longer.push_array([3; 4]);
+                longer.push(&[3; 4]);
                 assert_eq!(*longer, [&bytes, more, &[3; 4]].concat());
             }
             // A map finds it by its bytes.

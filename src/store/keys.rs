@@ -67,44 +67,39 @@ pub struct KeyBuilder(Key);
 impl KeyBuilder {
     /// Starts a key of this class.
     pub fn new(class: Class) -> Self {
-        KeyBuilder(Key::default()).array([class as u8])
+        KeyBuilder(Key::default()).bytes(&[class as u8])
     }
 
     /// Appends two bytes.
     pub fn u16(self, number: u16) -> Self {
-        self.array(number.to_be_bytes())
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends four bytes.
     pub fn u32(self, number: u32) -> Self {
-        self.array(number.to_be_bytes())
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends eight bytes.
     pub fn u64(self, number: u64) -> Self {
-        self.array(number.to_be_bytes())
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends sixteen bytes.
     pub fn u128(self, number: u128) -> Self {
-        self.array(number.to_be_bytes())
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Appends text and a zero byte, so that no text is a prefix of another. Ids hold no control
     /// characters, so the zero cannot occur inside.
     pub fn text(self, text: &str) -> Self {
-        self.bytes(text.as_bytes()).array([0])
+        self.bytes(text.as_bytes()).bytes(&[0])
     }
 
     /// Appends bytes whose number is the same in every key of the class.
+    #[inline]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.push(bytes);
-        self
-    }
-
-    #[inline]
-    fn array<const N: usize>(mut self, bytes: [u8; N]) -> Self {
-        self.0.push_array(bytes);
         self
     }
 
@@ -126,14 +121,14 @@ pub fn after_prefix(prefix: &[u8]) -> Key {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX);
     let Some(last) = last else { return Key::default() };
     let mut end = Key::from(&prefix[..last]);
-    end.push_array([prefix[last] + 1]);
+    end.push(&[prefix[last] + 1]);
     end
 }
 
 /// The first key that sorts behind `key`.
 pub fn just_after(key: &[u8]) -> Key {
     let mut next = Key::from(key);
-    next.push_array([0]);
+    next.push(&[0]);
     next
 }
 

@@ -190,7 +190,8 @@ async fn one_call_with_many_batches_changes_the_same_rows_in_order(fixture: Fixt
 async fn a_batch_of_two_thousand_rows_is_one_batch(mut fixture: Fixture) {
     let row = |number: u32| {
         let key = [b"r".as_slice(), &number.to_be_bytes()].concat();
-        (Key::from(key), Bytes::from(vec![number as u8; 100]))
+        // Together more than an engine writes in one transaction.
+        (Key::from(key), Bytes::from(vec![number as u8; 1_000]))
     };
     let batch = Batch { put: (0..2000).map(row).collect(), ..Batch::default() };
     fixture.commit(batch.clone()).await.expect("a commit");
