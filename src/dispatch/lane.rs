@@ -151,10 +151,14 @@ impl Lane {
         self.parcels_max.saturating_sub(self.waiting().len())
     }
 
-    /// Whether this lane has this parcel. A waiting one whose lease ended is dropped, so that its
-    /// row can be claimed again; one at the vendor is kept.
-    pub fn keeps(&self, id: ParcelId) -> bool {
-        self.waiting().keeps(id)
+    /// Whether this lane has this parcel, waiting or at the vendor.
+    pub fn has(&self, id: ParcelId) -> bool {
+        self.waiting().has(id)
+    }
+
+    /// Drops what waits here and whose lease ended, so that its rows can be claimed again.
+    pub fn drop_unleased(&self, now: UnixMs) {
+        self.waiting().drop_unleased(now);
     }
 
     /// A parcel is settled: its row may be claimed by whoever finds it.
@@ -491,6 +495,25 @@ mod tests {
         assert_eq!(expired(400), [4], "one that came later may end sooner");
         assert_eq!(expired(899), [1]);
         assert_eq!(expired(u64::MAX), [3]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_dropped_when_its_lease_ends_and_what_is_at_the_vendor_stays() {
+        let lane = lane();
+        for (id, leased_until) in [(1, 100), (2, 100), (3, 200)] {
+            lane.push(urgent(id, 1, leased_until), UnixMs(0));
+        }
+        let now = Instant::now();
+        assert_eq!(lane.take_next(false, now).map(|held| held.id().0.0), Some(1));
+        let has = |lane: &Lane| [1, 2, 3].map(|id| lane.has((MessageId(id), 0)));
+        lane.drop_unleased(UnixMs(99));
+        assert_eq!(has(&lane), [true, true, true]);
+        lane.drop_unleased(UnixMs(100));
+        assert_eq!(has(&lane), [true, false, true]);
+        lane.release((MessageId(1), 0));
+        lane.drop_unleased(UnixMs(200));
+        assert_eq!(has(&lane), [false; 3]);
+        assert!(lane.take_next(false, now).is_none());
     }
 
     #[tokio::test(start_paused = true)]

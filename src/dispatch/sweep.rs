@@ -81,6 +81,9 @@ async fn sweep_lanes(
         } else {
             queue::due(cert_id, now.after(horizon))
         };
+        if lane.room() > 0 {
+            lane.drop_unleased(now);
+        }
         let soonest = bring(dispatch, &lane, due, of_lane).await?;
         next = [next, soonest].into_iter().flatten().min();
     }
@@ -120,7 +123,7 @@ async fn bring(
             {
                 continue;
             }
-            if queue::id_of(&key).is_some_and(|id| lane.keeps(id)) {
+            if queue::id_of(&key).is_some_and(|id| lane.has(id)) {
                 continue;
             }
             match queue::read(key, row) {

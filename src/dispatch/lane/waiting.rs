@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     taken: u64,
     /// None of those that wait expires before; `None` when nothing came since it was looked for.
     expire_from: Option<UnixMs>,
+    /// No lease of those that wait ends before; `None` as above.
+    leases_from: Option<UnixMs>,
 }
 
 impl Waiting {
@@ -37,26 +39,34 @@ impl Waiting {
 
     /// Takes a parcel that could go since `since`.
     pub(super) fn push(&mut self, held: Held, since: UnixMs) {
-        let expires_at = held.parcel.expires_at;
-        self.expire_from = Some(self.expire_from.map_or(expires_at, |from| from.min(expires_at)));
+        note_first(&mut self.expire_from, held.parcel.expires_at);
+        note_first(&mut self.leases_from, held.leased_until);
         self.held.insert(held.id(), since);
         self.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
     }
 
-    /// Whether this parcel is here or at the vendor. One that waits is dropped.
-    pub(super) fn keeps(&mut self, id: ParcelId) -> bool {
-        if !self.held.contains_key(&id) {
-            return false;
+    /// Whether this parcel is here or at the vendor.
+    pub(super) fn has(&self, id: ParcelId) -> bool {
+        self.held.contains_key(&id)
+    }
+
+    /// Drops those that wait and whose lease ended: whoever finds their rows may claim them. Costs
+    /// nothing before the first of them ends.
+    pub(super) fn drop_unleased(&mut self, now: UnixMs) {
+        if self.leases_from.is_none_or(|from| from > now) {
+            return;
         }
-        let before = self.len();
         for ready in &mut self.ready {
-            ready.retain(|held| held.id() != id);
+            ready.retain(|parcel| {
+                let keeps = parcel.leased_until > now;
+                if !keeps {
+                    self.held.remove(&parcel.id());
+                }
+                keeps
+            });
         }
-        let dropped = self.len() < before;
-        if dropped {
-            self.held.remove(&id);
-        }
-        !dropped
+        let left = self.ready.iter().flatten();
+        self.leases_from = left.map(|parcel| parcel.leased_until).min();
     }
 
     /// A parcel is neither here nor at the vendor any more.
@@ -66,7 +76,7 @@ impl Waiting {
 
     /// Everything that waits.
     pub(super) fn take_all(&mut self) -> Vec<Held> {
-        self.expire_from = None;
+        (self.expire_from, self.leases_from) = (None, None);
         self.ready.iter_mut().flat_map(|ready| ready.drain(..)).collect()
     }
 
@@ -103,4 +113,8 @@ impl Waiting {
         }
         expired
     }
+}
+
+fn note_first(first: &mut Option<UnixMs>, time: UnixMs) {
+    *first = Some(first.map_or(time, |first| first.min(time)));
 }
