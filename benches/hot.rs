@@ -18,7 +18,7 @@ use offpush::model::time::UnixMs;
 use offpush::plan::{self, Allowed, Common};
 use offpush::policy::{self, CertificateFacts, DeviceFacts, Phase, ReceiverFacts, RuleSettings};
 use offpush::queue::Delivery;
-use offpush::render::{Collapse, Reader, RenderRequest, Source, render};
+use offpush::render::{Collapse, Reader, RenderRequest, render};
 use offpush::store::Batch;
 use offpush::vendor::profile::Endpoints;
 use offpush::vendor::upload::Upload;
@@ -234,9 +234,8 @@ fn render_and_encode(bencher: Bencher, name: &str) {
         .collect();
     let access = access(&certificate);
     bencher.bench(|| {
-        let source = Source::new(black_box(&message));
         let rendered = render(&RenderRequest {
-            source: &source,
+            message: black_box(&message),
             message_id: message_id(),
             reader: &Reader::default(),
             default_locale: "en",

@@ -120,7 +120,7 @@ impl AccessTokens {
         sent: UnixMs,
     ) -> Result<AccessToken, Answer> {
         let vendor = certificate.vendor;
-        let reply = self.transport.send(lane, request).await.map_err(|error| {
+        let reply = self.transport.send(lane, &request).await.map_err(|error| {
             events::request_unanswered(vendor.profile().name, error.cause());
             unanswered(&error)
         })?;

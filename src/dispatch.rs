@@ -17,13 +17,13 @@ use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::dispatch::lane::{Lane, LaneReport};
-use crate::dispatch::send::Sender;
+use crate::dispatch::send::{Delivered, Sender};
 use crate::dispatch::settle::Answered;
 use crate::facts::Facts;
 use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertId;
 use crate::model::time::UnixMs;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Settlement};
 use crate::queue::backlog::Backlog;
 use crate::queue::handover::{Births, FullLanes, TakeOver};
 use crate::queue::{self, Held};
@@ -331,16 +331,17 @@ async fn carry(
 ) {
     loop {
         let size = held.parcel.deliveries.len();
-        let delivered = dispatch.deliver(&lane, held).await;
+        let delivered = dispatch.deliver(&lane, &mut held).await;
         lane.answered(size);
         match delivered {
-            Ok((settlement, generation)) => {
+            Some(Delivered { certificate, said, generation }) => {
+                let settlement = Settlement { certificate, held, said };
                 let pending = dispatch.tasks.token();
                 // The receiver ends only after the last sender.
                 let _ = answered.send(Answered { settlement, generation, pending });
             }
-            Err(lost) => {
-                lane.release(lost);
+            None => {
+                lane.release(held.id());
                 lane.learn_nothing();
                 lane.finished(size);
             }

@@ -1,8 +1,8 @@
 //! Rendering: from a message and who reads it to a finished [`Notification`].
 //!
 //! Pure; the same input gives the same notification, so a retry sends what the first try sent.
-//! A [`Source`] is made once per message and rendered once for every group of devices that read
-//! the same: same certificate, locale and sound. The order is fixed:
+//! A message is rendered once for every group of devices that read the same: same certificate,
+//! locale and sound. The order is fixed:
 //!
 //! 1. [`text`] finds title and text for the reader's language;
 //! 2. `privacy` lets through what the certificate's privacy level allows, and nothing else enters
@@ -15,12 +15,11 @@
 //! Cloud Chat, product/269/133879). Which fields are for one vendor alone only that vendor knows:
 //! [`Vendor::own`].
 
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::model::id::{Conversation, MessageId, digest128};
 use crate::model::message::{Element, Message};
-use crate::model::push_info::{OfflinePushInfo, filled};
+use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
 use crate::render::limits::RenderRefusal;
 use crate::render::privacy::{Shown, shown};
@@ -33,38 +32,6 @@ mod privacy;
 pub(crate) mod stub;
 pub mod text;
 pub mod words;
-
-/// A message ready to be rendered any number of times.
-#[derive(Clone, Debug)]
-pub struct Source<'a> {
-    message: &'a Message,
-    /// Copied out of the message once, then shared by all its notifications.
-    info: Arc<OfflinePushInfo>,
-}
-
-impl<'a> Source<'a> {
-    /// Prepares a message.
-    pub fn new(message: &'a Message) -> Self {
-        /// Most messages come without `OfflinePushInfo`; they all share this one.
-        static EMPTY: LazyLock<Arc<OfflinePushInfo>> = LazyLock::new(Arc::default);
-        let info = if message.push == **EMPTY {
-            Arc::clone(&EMPTY)
-        } else {
-            Arc::new(message.push.clone())
-        };
-        Source { message, info }
-    }
-
-    /// The message.
-    pub fn message(&self) -> &'a Message {
-        self.message
-    }
-
-    /// Its settings.
-    pub fn info(&self) -> &Arc<OfflinePushInfo> {
-        &self.info
-    }
-}
 
 /// Who reads the notification, as far as it changes what is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -91,7 +58,7 @@ pub enum Collapse {
 #[derive(Clone, Copy)]
 pub struct RenderRequest<'a> {
     /// The message.
-    pub source: &'a Source<'a>,
+    pub message: &'a Message,
     /// Our id of it, which also tells when it was accepted.
     pub message_id: MessageId,
     /// Who reads it.
@@ -122,9 +89,8 @@ pub struct Rendered {
 /// # Errors
 /// When the payload is too large although title and text gave way.
 pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
-    let source = request.source;
-    let message = source.message;
-    let own = request.vendor.own(&source.info);
+    let message = request.message;
+    let own = request.vendor.own(&message.push);
     let conversation = conversation(message);
     let replaces = match request.collapse {
         Collapse::Message(replaced) => Some(replaced.to_string()),
@@ -174,7 +140,7 @@ fn kind(own: &Own<'_>, voip_allowed: bool) -> Kind {
 /// custom element's where it is written for this vendor (trtc.io/document/33527).
 fn sound<'a>(request: &RenderRequest<'a>, own: &Own<'a>) -> Option<&'a str> {
     let custom = || {
-        let elements = own.takes_custom_sound.then_some(&request.source.message.elements);
+        let elements = own.takes_custom_sound.then_some(&request.message.elements);
         elements.into_iter().flatten().find_map(|element| match element {
             Element::Custom { sound, .. } => Some(sound.as_str()).filter(|sound| !sound.is_empty()),
             _ => None,
@@ -212,8 +178,7 @@ mod tests {
 
     fn rendered(rest: &str, stub: &Stub, change: impl FnOnce(&mut RenderRequest<'_>)) -> Rendered {
         let message = message(rest);
-        let source = Source::new(&message);
-        let mut request = request(&source, stub);
+        let mut request = request(&message, stub);
         change(&mut request);
         render(&request).expect("it fits")
     }
@@ -293,8 +258,7 @@ mod tests {
             let sending = stub::certificate_with_sound(certificate);
             let reader = Reader { locale: None, user_sound: user, device_sound: device };
             let message = message(rest);
-            let source = Source::new(&message);
-            let mut request = request(&source, stub);
+            let mut request = request(&message, stub);
             (request.reader, request.certificate) = (&reader, &sending);
             render(&request).expect("it fits").notification.sound.unwrap_or_default()
         };
@@ -343,18 +307,10 @@ mod tests {
     fn an_ext_that_cannot_fit_is_refused_with_its_size() {
         let ext = "e".repeat(Stub::apple().profile().payload_bytes_max);
         let message = message(&format!(r#"{HI},"OfflinePushInfo":{{"Ext":"{ext}"}}"#));
-        let source = Source::new(&message);
         let stub = Stub::apple();
-        let refusal = render(&request(&source, &stub)).expect_err("too large");
+        let refusal = render(&request(&message, &stub)).expect_err("too large");
         assert!(refusal.size > refusal.limit);
         assert!(refusal.to_string().contains(&refusal.size.to_string()));
         assert!(!refusal.to_string().contains("ee"));
-    }
-
-    #[test]
-    fn messages_without_settings_share_one() {
-        let message = message(HI);
-        let (one, two) = (Source::new(&message), Source::new(&message));
-        assert!(Arc::ptr_eq(one.info(), two.info()));
     }
 }

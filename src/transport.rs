@@ -219,9 +219,9 @@ impl Transport {
     ///
     /// [`TransportError`] says whether the peer may have seen the request. Any HTTP status is an
     /// answer, not an error.
-    pub async fn send(&self, lane: &Lane, request: Request) -> Result<Reply, TransportError> {
+    pub async fn send(&self, lane: &Lane, request: &Request) -> Result<Reply, TransportError> {
         let mut handed = false;
-        let attempts = self.attempts(lane, &request, &mut handed);
+        let attempts = self.attempts(lane, request, &mut handed);
         match tokio::time::timeout(lane.deadline, attempts).await {
             Ok(result) => result,
             Err(_) if handed => {

@@ -1,5 +1,6 @@
 //! One parcel's way: a second look at the rules, rendering, signing in, the requests, the answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,11 +12,11 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
 use crate::model::message::Notice;
 use crate::model::reason::{Reason, Terminal};
-use crate::outcome::{self, Said, Settlement};
+use crate::outcome::{self, Said};
 use crate::policy::{self, Phase};
-use crate::queue::{self, Held, ParcelId};
+use crate::queue::{self, Held};
 use crate::registry::Registry;
-use crate::render::{Collapse, Reader, RenderRequest, Source, render};
+use crate::render::{Collapse, Reader, RenderRequest, render};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
@@ -70,22 +71,24 @@ impl Sender {
     }
 }
 
+/// What became of a parcel that was sent.
+pub(crate) struct Delivered {
+    /// The certificate it was sent with; `None` when there is none any more.
+    pub certificate: Option<Arc<Certificate>>,
+    /// What is to be said about each delivery, in their order.
+    pub said: Vec<Said>,
+    /// Of which generation the connections were.
+    pub generation: u32,
+}
+
 impl Dispatch {
-    /// Sends one parcel; answers what is to be settled, and of which generation the connections
-    /// were that it was sent on.
-    ///
-    /// # Errors
-    /// The parcel's name when somebody else has it now.
-    pub(crate) async fn deliver(
-        &self,
-        lane: &Lane,
-        mut held: Held,
-    ) -> Result<(Settlement, u32), ParcelId> {
-        if !self.renew_lease(&mut held).await {
-            return Err(held.id());
+    /// Sends one parcel; `None` when somebody else has it now.
+    pub(crate) async fn deliver(&self, lane: &Lane, held: &mut Held) -> Option<Delivered> {
+        if !self.renew_lease(held).await {
+            return None;
         }
         let certificate = self.rooms.credentials.get_of(held.parcel.app, held.parcel.cert_id);
-        let (said, generation) = match self.say(lane, certificate.as_deref(), &held).await {
+        let (said, generation) = match self.say(lane, certificate.as_deref(), held).await {
             Ok(said) => said,
             Err(error) => {
                 tracing::warn!(%error, "a parcel's facts cannot be read");
@@ -93,7 +96,7 @@ impl Dispatch {
                 (vec![Said::Postponed { until }; held.parcel.deliveries.len()], lane.generation())
             }
         };
-        Ok((Settlement { certificate, held, said }, generation))
+        Some(Delivered { certificate, said, generation })
     }
 
     /// Makes sure nobody else takes the parcel while it is at the vendor. Answers whether it is
@@ -242,12 +245,10 @@ impl Dispatch {
         let renewed = outcome::was_renewed(Some(certificate), held);
         let ready = Ready { certificate, access, connections, renewed };
         let mut said = Vec::with_capacity(open.len());
-        if let [_] = pushes.as_slice() {
-            for push in pushes {
-                said.extend(self.push(lane, &ready, push, &targets).await);
-            }
+        if let [push] = pushes.as_slice() {
+            said.extend(self.push(lane, &ready, push, &targets).await);
         } else {
-            let sent = pushes.into_iter().map(|push| self.push(lane, &ready, push, &targets));
+            let sent = pushes.iter().map(|push| self.push(lane, &ready, push, &targets));
             said.extend(join_all(sent).await.into_iter().flatten());
         }
         if let Some(access) = &ready.access {
@@ -279,7 +280,7 @@ impl Dispatch {
         let app = self.rooms.apps.get(held.parcel.app);
         let default_locale = app.as_ref().map_or("en", |app| &app.settings.default_locale);
         let request = RenderRequest {
-            source: &Source::new(&held.message),
+            message: &held.message,
             message_id: held.parcel.message_id,
             reader: &Reader {
                 locale: held.parcel.locale.as_deref(),
@@ -306,13 +307,13 @@ impl Dispatch {
         &self,
         lane: &Lane,
         ready: &Ready<'_>,
-        push: Push,
+        push: &Push,
         targets: &[Target],
     ) -> Vec<Said> {
-        let targets = &targets[push.targets];
+        let targets = &targets[push.targets.clone()];
         let vendor = ready.certificate.vendor;
         let (sent, started) = (self.rooms.clock.now(), self.rooms.clock.instant());
-        let replied = self.rooms.transport.send(&ready.connections, push.request).await;
+        let replied = self.rooms.transport.send(&ready.connections, &push.request).await;
         let latency = started.elapsed();
         lane.request_took(vendor.profile().name, latency);
         let (status, answers) = match replied {

@@ -70,7 +70,7 @@ impl Dispatch {
         };
         let target =
             Target { token: Token("probe".into()), push_id: uuid::Uuid::nil(), badge: None };
-        match self.transport().send(&connections, request).await {
+        match self.transport().send(&connections, &request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let answer = one(certificate.vendor.decode(&reply, &[target], now));
@@ -126,7 +126,7 @@ impl Dispatch {
             let says = "the push could not be built";
             return verified(certificate, Answer::new(Verdict::Refused, "", says), 0, "");
         };
-        match self.transport().send(&connections, push.request).await {
+        match self.transport().send(&connections, &push.request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let hidden = raw.replace(target.token.as_str(), "<token>");

@@ -4,6 +4,8 @@
 //! are Tencent's numbers for the same mistake (reference, 3.8). Reading is strict about what it
 //! uses and silent about what it does not know: unknown fields are ignored and counted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -156,8 +158,8 @@ pub struct Message {
     pub custom_data: Option<String>,
     /// `MsgBody`.
     pub elements: Vec<Element>,
-    /// `OfflinePushInfo`.
-    pub push: OfflinePushInfo,
+    /// `OfflinePushInfo`, shared with every notification of this message.
+    pub push: Arc<OfflinePushInfo>,
     /// `Notice`: written by the relay, not by chat servers.
     pub notice: Option<Notice>,
     /// How many fields were not known.

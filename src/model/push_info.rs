@@ -5,8 +5,10 @@
 //! value leaves the certificate's value in force.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// The whole object. Every field may be absent.
@@ -24,15 +26,85 @@ pub struct OfflinePushInfo {
     /// Title and text by device language.
     pub multi_language_content: Vec<LanguageContent>,
     /// Android vendors.
-    pub android_info: AndroidInfo,
+    pub android_info: Seldom<AndroidInfo>,
     /// Apple.
-    pub apns_info: ApnsInfo,
+    pub apns_info: Seldom<ApnsInfo>,
     /// HarmonyOS.
-    pub harmony_info: HarmonyInfo,
+    pub harmony_info: Seldom<HarmonyInfo>,
     /// Adds to the badge, 1..=99.
     pub badge_add_num: Option<u32>,
     /// Sets the badge, 0..=999 on APNs and 0..=99 on Huawei; beats `badge_add_num`.
     pub badge_set_num: Option<u32>,
+}
+
+/// A part that most messages leave out: one word as long as nothing in it was set.
+#[derive(Clone, Debug)]
+pub struct Seldom<T>(Option<Box<T>>);
+
+/// What a [`Seldom`] is as long as nothing in it was set.
+pub trait Unset: Default + 'static {
+    /// The one value that stands for all of them.
+    fn unset() -> &'static Self;
+}
+
+macro_rules! unset {
+    ($($part:ty),*) => {$(
+        impl Unset for $part {
+            fn unset() -> &'static Self {
+                static UNSET: LazyLock<$part> = LazyLock::new(<$part>::default);
+                &UNSET
+            }
+        }
+    )*};
+}
+
+unset!(AndroidInfo, ApnsInfo, HarmonyInfo);
+
+impl<T> Default for Seldom<T> {
+    fn default() -> Self {
+        Seldom(None)
+    }
+}
+
+impl<T> From<T> for Seldom<T> {
+    fn from(part: T) -> Self {
+        Seldom(Some(Box::new(part)))
+    }
+}
+
+impl<T: Unset> Deref for Seldom<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(part) => part,
+            None => T::unset(),
+        }
+    }
+}
+
+impl<T: Unset> DerefMut for Seldom<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl<T: Unset + PartialEq> PartialEq for Seldom<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Unset + Serialize> Serialize for Seldom<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Seldom<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Seldom::from)
+    }
 }
 
 /// Title and text for one language.

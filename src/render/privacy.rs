@@ -10,7 +10,9 @@ use std::sync::Arc;
 use crate::model::certificate::Privacy;
 use crate::model::id::digest128;
 use crate::model::message::{Element, Message, Notice};
-use crate::model::push_info::{AndroidInfo, ApnsInfo, HarmonyInfo, OfflinePushInfo, filled};
+use crate::model::push_info::{
+    AndroidInfo, ApnsInfo, HarmonyInfo, OfflinePushInfo, Seldom, filled,
+};
 use crate::render::RenderRequest;
 use crate::render::text::{Text, names, speaker, spoken, text_with_title};
 use crate::render::words::words;
@@ -36,8 +38,7 @@ pub(crate) fn shown(
     kind: Kind,
     conversation: String,
 ) -> Shown {
-    let source = request.source;
-    let message = source.message();
+    let message = request.message;
     let words = words(request.reader.locale, request.default_locale);
     let level = request.certificate.options.privacy;
     if level == Privacy::Full {
@@ -51,7 +52,7 @@ pub(crate) fn shown(
             ext: ext(message).map(str::to_owned),
             image: own.image.map(str::to_owned),
             conversation,
-            info: Arc::clone(source.info()),
+            info: Arc::clone(&message.push),
         };
     }
     // That a message was taken back tells nothing of it.
@@ -78,7 +79,7 @@ pub(crate) fn shown(
         ext: None,
         image: None,
         conversation,
-        info: Arc::new(settings(source.info())),
+        info: Arc::new(settings(&message.push)),
     }
 }
 
@@ -114,7 +115,7 @@ fn settings(info: &OfflinePushInfo) -> OfflinePushInfo {
         push_flag: info.push_flag,
         badge_add_num: info.badge_add_num,
         badge_set_num: info.badge_set_num,
-        android_info: AndroidInfo {
+        android_info: Seldom::from(AndroidInfo {
             sound: android.sound.clone(),
             push_style: android.push_style,
             xiaomi_channel_id: android.xiaomi_channel_id.clone(),
@@ -134,8 +135,8 @@ fn settings(info: &OfflinePushInfo) -> OfflinePushInfo {
             google_priority: android.google_priority.clone(),
             meizu_notice_msg_type: android.meizu_notice_msg_type,
             ..AndroidInfo::default()
-        },
-        apns_info: ApnsInfo {
+        }),
+        apns_info: Seldom::from(ApnsInfo {
             badge_mode: apns.badge_mode,
             mutable_content: apns.mutable_content,
             sound: apns.sound.clone(),
@@ -143,13 +144,13 @@ fn settings(info: &OfflinePushInfo) -> OfflinePushInfo {
             content_available: apns.content_available,
             is_voip_push: apns.is_voip_push,
             ..ApnsInfo::default()
-        },
-        harmony_info: HarmonyInfo {
+        }),
+        harmony_info: Seldom::from(HarmonyInfo {
             category: harmony.category.clone(),
             sound: harmony.sound.clone(),
             sound_duration: harmony.sound_duration,
             ..HarmonyInfo::default()
-        },
+        }),
         ..OfflinePushInfo::default()
     }
 }
@@ -164,8 +165,7 @@ mod tests {
 
     /// Everything the notification holds at that level, as text.
     fn seen(message: &Message, stub: &Stub, level: Privacy) -> String {
-        let source = crate::render::Source::new(message);
-        let mut request = request(&source, stub);
+        let mut request = request(message, stub);
         let certificate = crate::render::stub::private_certificate(level);
         request.certificate = &certificate;
         format!("{:?}", render(&request).expect("it fits").notification)
@@ -224,9 +224,8 @@ mod tests {
             let message = crate::render::stub::message(&format!(
                 r#"{names}"MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"hi"}}}}]"#
             ));
-            let source = crate::render::Source::new(&message);
             let stub = Stub::apple();
-            let mut request = request(&source, &stub);
+            let mut request = request(&message, &stub);
             let certificate = crate::render::stub::private_certificate(level);
             request.certificate = &certificate;
             let push = render(&request).expect("it fits").notification;

@@ -13,7 +13,7 @@ use crate::model::id::{MessageId, Token};
 use crate::model::message::{Element, Message, Priority};
 use crate::model::push_info::{LanguageContent, LiveActivity, OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
-use crate::render::{Collapse, Reader, RenderRequest, Source};
+use crate::render::{Collapse, Reader, RenderRequest};
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::profile::{Endpoints, Profile};
 use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
@@ -197,12 +197,12 @@ pub(crate) fn message(rest: &str) -> Message {
 }
 
 /// A rendering by a device that told nothing of itself.
-pub(crate) fn request<'a>(source: &'a Source<'a>, vendor: &'a Stub) -> RenderRequest<'a> {
+pub(crate) fn request<'a>(message: &'a Message, vendor: &'a Stub) -> RenderRequest<'a> {
     static READER: Reader<'static> = Reader { locale: None, user_sound: None, device_sound: None };
     static CERTIFICATE: std::sync::LazyLock<SendingCertificate> =
         std::sync::LazyLock::new(certificate);
     RenderRequest {
-        source,
+        message,
         message_id: MESSAGE_ID,
         reader: &READER,
         default_locale: "en",
@@ -259,7 +259,7 @@ pub(crate) fn full_message(parts: u32, group: bool) -> Message {
         let (desc, ext) = (said("desc"), said("ext"));
         message.elements.push(Element::Custom { desc, ext, sound: "s.caf".into() });
     }
-    let push = &mut message.push;
+    let push = Arc::make_mut(&mut message.push);
     (push.title, push.desc, push.ext) = (maybe(2, "title"), maybe(3, "desc"), maybe(4, "ext"));
     if has(5) {
         let (title, desc) = (Some(said("title")), Some(said("desc")));

@@ -148,7 +148,7 @@ impl Courier {
         let uri = address::of_post(url, key, self.app, command, self.clock.now());
         let uri = uri.ok_or("callback_url is not a URL")?;
         let request = request(uri, key, waiting);
-        let reply = self.transport.send(&self.lane(), request).await;
+        let reply = self.transport.send(&self.lane(), &request).await;
         let reply = reply.map_err(|error| error.to_string())?;
         if reply.status.is_success() {
             return Ok(());

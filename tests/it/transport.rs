@@ -47,7 +47,7 @@ fn send_to(transport: &Transport, lane: Lane, uri: String) -> Sent {
         body: Bytes::from_static(BODY.as_bytes()),
     };
     let transport = transport.clone();
-    tokio::spawn(async move { transport.send(&lane, request).await })
+    tokio::spawn(async move { transport.send(&lane, &request).await })
 }
 
 fn send(transport: &Transport, lane: Lane, peer: &Peer) -> Sent {

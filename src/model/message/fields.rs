@@ -1,6 +1,7 @@
 //! Reading one field of a message, with Tencent's code for each mistake.
 
 use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
@@ -248,8 +249,10 @@ fn element(kind: &str, content: Content<'_>) -> Result<Element, Invalid> {
     })
 }
 
-pub(super) fn push_info(raw: Option<&RawValue>) -> Result<OfflinePushInfo, Invalid> {
-    let Some(raw) = present(raw) else { return Ok(OfflinePushInfo::default()) };
+pub(super) fn push_info(raw: Option<&RawValue>) -> Result<Arc<OfflinePushInfo>, Invalid> {
+    /// Shared by all messages that come without one.
+    static NONE: LazyLock<Arc<OfflinePushInfo>> = LazyLock::new(Arc::default);
+    let Some(raw) = present(raw) else { return Ok(Arc::clone(&NONE)) };
     // An array would be read as the fields in their order.
     if !raw.get().starts_with('{') {
         let message = "OfflinePushInfo must be an object";
@@ -261,7 +264,7 @@ pub(super) fn push_info(raw: Option<&RawValue>) -> Result<OfflinePushInfo, Inval
         Err(_) => traced_push_info(raw)?,
     };
     check_push_info(&push)?;
-    Ok(push)
+    Ok(Arc::new(push))
 }
 
 fn traced_push_info(raw: &RawValue) -> Result<OfflinePushInfo, Invalid> {

@@ -141,7 +141,7 @@ async fn a_redirect_or_a_private_address_takes_nothing() {
             body: Bytes::new(),
         };
         let transport = Transport::new(guarded.clone()).expect("a transport");
-        let refused = transport.send(&lane, request).await.expect_err("refused");
+        let refused = transport.send(&lane, &request).await.expect_err("refused");
         assert!(refused.to_string().contains("no public address"), "{refused}");
     }
     let posts = room.chat.posts();
