@@ -20,6 +20,7 @@ pub mod places;
 pub mod recent;
 pub mod redb;
 pub mod sled;
+pub mod unseen;
 pub mod warm;
 pub mod writer;
 

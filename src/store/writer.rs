@@ -10,6 +10,7 @@
 //! journal is cut off before the next group is served.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ use crate::store::engine::Engine;
 use crate::store::group::Group;
 use crate::store::journal::Journal;
 use crate::store::recent::Recent;
-use crate::store::{Batch, StoreError};
+use crate::store::unseen::Unseen;
+use crate::store::{Batch, Key, StoreError};
 use crate::telemetry::events;
 
 /// Submissions that may wait; further callers wait for a place.
@@ -67,7 +69,12 @@ impl Writer {
     /// When the system gives no thread.
     pub fn start<E: Engine>(parts: Parts<E>) -> io::Result<Self> {
         let (orders, waiting) = mpsc::channel(WAITING_SUBMISSIONS);
-        let thread = WriterThread { parts, group: Group::default(), next_sync: now() };
+        let thread = WriterThread {
+            parts,
+            group: Group::default(),
+            unseen: Unseen::default(),
+            next_sync: now(),
+        };
         std::thread::Builder::new()
             .name("offpush-store".into())
             .spawn(move || thread.run(waiting))?;
@@ -126,9 +133,18 @@ pub struct Parts<E> {
     pub checkpoints: Checkpoints,
 }
 
+impl<E: Engine> Parts<E> {
+    /// Whether any row is in a range, or was there lately.
+    fn any(&self, range: &Range<Key>) -> Result<bool, StoreError> {
+        let is_recent = !self.recent.page(range, 1).rows.is_empty();
+        Ok(is_recent || !fenced(|| self.engine.scan(range, 1))?.is_empty())
+    }
+}
+
 struct WriterThread<E> {
     parts: Parts<E>,
     group: Group,
+    unseen: Unseen,
     next_sync: Instant,
 }
 
@@ -197,14 +213,22 @@ impl<E: Engine> WriterThread<E> {
         }
         let mut answers = Vec::with_capacity(submissions.len());
         for (_, batch) in submissions.into_iter().flatten() {
-            let read = |key: &[u8]| match self.parts.recent.get(key) {
-                Some(known) => Ok(known),
-                None => fenced(|| self.parts.engine.get(key)),
+            let (parts, unseen) = (&self.parts, &mut self.unseen);
+            let read = |key: &[u8]| {
+                if unseen.proves(key, |range| parts.any(range)) {
+                    return Ok(None);
+                }
+                match parts.recent.get(key) {
+                    Some(known) => Ok(known),
+                    None => fenced(|| parts.engine.get(key)),
+                }
             };
             answers.push(self.group.take(batch, read));
         }
         if !self.group.is_empty() {
-            let written = self.parts.journal.append(self.group.seal());
+            let rows = self.group.seal();
+            rows.clone().for_each(|(key, _)| self.unseen.note(key));
+            let written = self.parts.journal.append(rows);
             self.group.clear();
             let rows = written.map_err(io_failure)?;
             let bytes = rows.bytes();
@@ -281,7 +305,6 @@ fn gather(
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::ops::Range;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -290,7 +313,7 @@ mod tests {
     use super::*;
     use crate::store::directory::{OpenError, unavailable};
     use crate::store::engine::Changes;
-    use crate::store::{Key, Row, journal};
+    use crate::store::{Row, journal};
 
     const RECENT_BYTES: usize = 1 << 20;
 

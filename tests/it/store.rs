@@ -13,7 +13,7 @@ use bytes::Bytes;
 use offpush::model::id::Partition;
 use offpush::store::directory::OpenError;
 use offpush::store::faulty::FaultyStore;
-use offpush::store::keys::after_prefix;
+use offpush::store::keys::{Class, KeyBuilder, after_prefix};
 use offpush::store::memory::MemoryStore;
 use offpush::store::{Batch, Expect, Key, Row, Scope, Store, StoreError, StoreMemory};
 use offpush::store::{redb, sled};
@@ -106,6 +106,11 @@ fn expecting(mut batch: Batch, key: &'static str, expect: Expect) -> Batch {
 
 fn prefix(text: &'static str) -> Range<Key> {
     bytes(text)..after_prefix(text.as_bytes())
+}
+
+/// The key of a seen mark.
+fn seen(bucket: u32, digest: u128) -> Key {
+    KeyBuilder::new(Class::Seen).u32(120).u32(bucket).u128(digest).finish()
 }
 
 fn is_conflict(result: &Result<(), StoreError>) -> bool {

@@ -7,7 +7,7 @@ use offpush::store::group::encode_counter;
 use offpush::store::keys::{after_prefix, just_after};
 use offpush::store::{Batch, Expect, Key, Scope, StoreError};
 
-use crate::store::{Fixture, add, bytes, expecting, is_conflict, place, prefix, put};
+use crate::store::{Fixture, add, bytes, expecting, is_conflict, place, prefix, put, seen};
 
 async fn rows_come_back_as_written(fixture: Fixture) {
     fixture.commit(put(&[("a", "1"), ("b", "2")])).await.expect("a commit");
@@ -60,6 +60,28 @@ async fn absent_means_absent(fixture: Fixture) {
     let removal = Batch { delete: vec![bytes("a")], ..Batch::default() };
     fixture.commit(removal).await.expect("a commit");
     assert!(fixture.commit(claim).await.is_ok());
+}
+
+async fn a_seen_mark_is_found_however_old_it_is(mut fixture: Fixture) {
+    let first = |bucket, digest| Batch {
+        expect: vec![(seen(bucket, digest), Expect::Absent)],
+        put: vec![(seen(bucket, digest), bytes("1"))],
+        ..Batch::default()
+    };
+    for bucket in 0..12 {
+        assert!(fixture.commit(first(bucket, 1)).await.is_ok());
+        assert!(fixture.commit(first(bucket, 2)).await.is_ok());
+        if bucket == 5 {
+            fixture.reopen().await;
+        }
+        for older in 0..=bucket {
+            assert!(is_conflict(&fixture.commit(first(older, 1)).await));
+            assert!(is_conflict(&fixture.commit(first(older, 2)).await));
+        }
+    }
+    let removal = Batch { delete: vec![seen(11, 1)], ..Batch::default() };
+    fixture.commit(removal).await.expect("a commit");
+    assert!(fixture.commit(first(11, 1)).await.is_ok());
 }
 
 async fn equals_means_every_byte(fixture: Fixture) {
@@ -279,6 +301,7 @@ macro_rules! contract {
                 a_range_holds_its_start_and_not_its_end
                 one_partition_finds_its_own_rows
                 absent_means_absent
+                a_seen_mark_is_found_however_old_it_is
                 equals_means_every_byte
                 a_conflict_changes_nothing
                 a_row_that_is_no_counter_changes_nothing

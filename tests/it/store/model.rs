@@ -5,7 +5,7 @@ use offpush::store::group::encode_counter;
 use offpush::store::{Batch, Expect, Key, Row, StoreError};
 use proptest::prelude::*;
 
-use crate::store::{Backend, Fixture, ON_DISK, place, prefix};
+use crate::store::{Backend, Fixture, ON_DISK, place, prefix, seen};
 
 /// One step of the model test.
 #[derive(Clone, Debug)]
@@ -19,7 +19,11 @@ enum Step {
 }
 
 fn any_key() -> impl Strategy<Value = Key> {
-    (0..12_u8).prop_map(|number| Key::from(&[b'r', number][..]))
+    prop_oneof![
+        3 => (0..12_u8).prop_map(|number| Key::from(&[b'r', number][..])),
+        // Seen marks, of which an engine may know without looking that they are not there.
+        1 => (0..3_u32, 0..3_u128).prop_map(|(bucket, digest)| seen(bucket, digest)),
+    ]
 }
 
 fn any_value() -> impl Strategy<Value = Bytes> {
@@ -115,7 +119,7 @@ proptest! {
                     prop_assert_eq!(&found, &expected, "{:?}", engine.backend);
                 }
             }
-            for class in ["r", "Q"] {
+            for class in ["r", "Q", "S"] {
                 let expected = model.scan(prefix(class), usize::MAX).await;
                 for engine in &mut engines {
                     engine.reopen().await;
