@@ -108,8 +108,8 @@ impl Filter {
     }
 
     fn insert(&mut self, digest: u64) {
-        let is_full = |layer: &Box<[u64]>| self.marks >= layer.len() * MARKS_PER_WORD;
-        if self.layers.last().is_none_or(is_full)
+        let is_full = |layer: &[u64]| self.marks >= layer.len() * MARKS_PER_WORD;
+        if self.layers.last().is_none_or(|layer| is_full(layer))
             && let Some(words) = LAYER_WORDS.get(self.layers.len())
         {
             self.layers.push(vec![0; *words].into());
