@@ -16,6 +16,7 @@ use crate::access::AccessTokens;
 use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
+use crate::dispatch::couriers::{Couriers, Desk};
 use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::{Delivered, Sender};
 use crate::dispatch::settle::Answered;
@@ -32,6 +33,7 @@ use crate::store::{Batch, Store};
 use crate::transport::Transport;
 
 pub mod breaker;
+mod couriers;
 pub mod lane;
 pub mod send;
 pub mod settle;
@@ -298,19 +300,22 @@ async fn follow_credentials(dispatch: Arc<Dispatch>) {
 async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
     let (answered, answers) = mpsc::unbounded_channel();
     tokio::spawn(settle::run(dispatch.clone(), lane.clone(), answers));
+    let couriers = Arc::new(Couriers::default());
     loop {
         let wait = lane.wait(dispatch.rooms.clock.instant());
         tokio::select! {
             () = lane.woken() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait) => couriers.send_half_home(),
         }
         if dispatch.is_draining() {
-            return;
+            return couriers.close();
         }
         let now = dispatch.rooms.clock.now();
         let blocked = dispatch.is_blocked(lane.cert_id(), now);
         for held in lane.take(blocked, now, dispatch.rooms.clock.instant()) {
-            let carried = carry(dispatch.clone(), lane.clone(), held, answered.clone());
+            let Some(held) = couriers.give(held) else { continue };
+            let (lane, couriers) = (lane.clone(), couriers.clone());
+            let carried = carry(dispatch.clone(), lane, couriers, held, answered.clone());
             // Boxed, for a task is moved about while it is made and when it ends.
             dispatch.tasks.spawn(Box::pin(carried));
         }
@@ -322,13 +327,15 @@ async fn run_lane(dispatch: Arc<Dispatch>, lane: Arc<Lane>) {
     }
 }
 
-/// Delivers a parcel, and then whichever waits next: a busy lane needs no new task per parcel.
+/// Delivers a parcel, and then whichever comes next, as long as couriers are needed.
 async fn carry(
     dispatch: Arc<Dispatch>,
     lane: Arc<Lane>,
+    couriers: Arc<Couriers>,
     mut held: Held,
     answered: mpsc::UnboundedSender<Answered>,
 ) {
+    let desk = Arc::<Desk>::default();
     loop {
         let size = held.parcel.deliveries.len();
         let delivered = dispatch.deliver(&lane, &mut held).await;
@@ -354,10 +361,13 @@ async fn carry(
         }
         let now = dispatch.rooms.clock.now();
         let blocked = dispatch.is_blocked(lane.cert_id(), now);
-        match lane.take_next(blocked, dispatch.rooms.clock.instant()) {
-            Some(next) => held = next,
-            None => return,
-        }
+        held = match lane.take_next(blocked, dispatch.rooms.clock.instant()) {
+            Some(next) => next,
+            None => match couriers.rest(&desk).await {
+                Some(next) => next,
+                None => return,
+            },
+        };
     }
 }
 

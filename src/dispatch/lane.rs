@@ -413,7 +413,7 @@ pub enum Turn {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
@@ -437,7 +437,7 @@ mod tests {
         Lane::new(CertId(7), &settings, Arc::default())
     }
 
-    fn urgent(id: u128, urgency: u8, due: u64) -> Held {
+    pub(in crate::dispatch) fn urgent(id: u128, urgency: u8, due: u64) -> Held {
         let content =
             br#"{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{"Desc":"x"}}"#.as_slice();
         let parcel = Parcel {
