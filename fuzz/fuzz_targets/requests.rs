@@ -11,7 +11,7 @@ use offpush::model::certificate::{Environment, Options, Privacy};
 use offpush::model::id::{MessageId, Token};
 use offpush::model::message::Message;
 use offpush::model::time::UnixMs;
-use offpush::render::{Collapse, Reader, RenderRequest, Source, render};
+use offpush::render::{Collapse, Reader, RenderRequest, render};
 use offpush::sim::phones::Phones;
 use offpush::sim::{self, SimRequest, Simulator};
 use offpush::transport::{Reply, Request};
@@ -156,7 +156,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
         let message_id = MessageId(u128::from(NOW.0) << 80 | 7);
         let locales = [None, Some("ko-KR"), Some("zh-Hant")];
         let rendered = render(&RenderRequest {
-            source: &Source::new(&message),
+            message: &message,
             message_id,
             reader: &Reader {
                 locale: locales[usize::from(how / 4) % locales.len()],
