@@ -86,7 +86,7 @@ pub struct Store {
     /// Which engine.
     pub engine: Engine,
     /// Memory the engine may use for caching, in MiB; rows of people that are read again and again
-    /// take up to half as much beside it.
+    /// take up to about twice as much beside it, and usually two thirds.
     pub cache_mb: u64,
     /// Rows kept in memory before they go from the journal to the engine, in MiB; while the engine
     /// is busy, up to three times as much.

@@ -35,8 +35,8 @@ pub struct Warm<E> {
 }
 
 impl<E: Engine> Warm<E> {
-    /// An engine whose own cache takes `cache_bytes`; the rows held here take twice that at most,
-    /// with what holding them costs, and usually three quarters.
+    /// An engine whose own cache takes `cache_bytes`; the rows held here take about twice that
+    /// at most, with what holding them costs, and usually two thirds.
     pub fn new(engine: E, cache_bytes: usize) -> Self {
         let places = Places::new(cache_bytes / CACHE_BYTES_PER_ROW);
         Warm { engine, places, changes: AtomicU64::new(0) }

@@ -227,7 +227,8 @@ impl<E: Engine> WriterThread<E> {
         }
         if !self.group.is_empty() {
             let rows = self.group.seal();
-            rows.clone().for_each(|(key, _)| self.unseen.note(key));
+            let written = rows.clone().filter(|(_, known)| known.is_some());
+            written.for_each(|(key, _)| self.unseen.note(key));
             let written = self.parts.journal.append(rows);
             self.group.clear();
             let rows = written.map_err(io_failure)?;
