@@ -31,6 +31,7 @@ use crate::queue::{self, Held};
 use crate::registry::Registry;
 use crate::store::{Batch, Store};
 use crate::transport::Transport;
+use crate::turns::give_way;
 
 pub mod breaker;
 mod couriers;
@@ -362,7 +363,10 @@ async fn carry(
         let now = dispatch.rooms.clock.now();
         let blocked = dispatch.is_blocked(lane.cert_id(), now);
         held = match lane.take_next(blocked, dispatch.rooms.clock.instant()) {
-            Some(next) => next,
+            Some(next) => {
+                give_way().await;
+                next
+            }
             None => match couriers.rest(&desk).await {
                 Some(next) => next,
                 None => return,

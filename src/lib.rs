@@ -98,9 +98,10 @@ pub mod vendor;
 // How bytes go out.
 pub mod transport;
 
-// Time, logs, metrics.
+// Time, logs, metrics, and whose turn it is.
 pub mod clock;
 pub mod telemetry;
+pub mod turns;
 
 // The words of the domain.
 pub mod model;

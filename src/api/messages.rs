@@ -22,6 +22,7 @@ use crate::model::id::{CertId, MessageId};
 use crate::model::message::{Invalid, Wire};
 use crate::recall;
 use crate::telemetry::events::{self, TurnedAway};
+use crate::turns::give_way;
 
 mod batch;
 
@@ -86,7 +87,10 @@ pub async fn take(
     let body = body?;
     // A caller who goes away, or whose time is over, must not leave a message half taken: it is
     // committed, counted and handed on by a task of its own. Boxed, for a task is moved about.
-    let taking = tokio::spawn(Box::pin(async move { take_body(&api, &app, &body).await }));
+    let taking = tokio::spawn(Box::pin(async move {
+        give_way().await;
+        take_body(&api, &app, &body).await
+    }));
     taking.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", LOST))?
 }
 

@@ -259,25 +259,8 @@ impl AsyncWrite for Stream {
         self.written(cx, polled)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        let polled = match &mut self.inner {
-            Inner::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Inner::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        };
-        self.written(cx, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.inner {
-            Inner::Plain(stream) => stream.is_write_vectored(),
-            Inner::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
+    // Not vectored, though it could be: h2 then copies bodies of up to a kilobyte behind their
+    // heads, where else it would write each body of 256 bytes by itself.
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = match &mut self.inner {

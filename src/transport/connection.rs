@@ -22,6 +22,7 @@ use crate::transport::connect::{Alert, Connected, Stream, Writes};
 use crate::transport::http2::{self, STREAMS_AT_FIRST};
 use crate::transport::pool::Pool;
 use crate::transport::{TransportConfig, TransportError};
+use crate::turns::after_others;
 
 /// HTTP/1.1 connections are closed when idle for longer, whatever the configuration says:
 /// servers close theirs after about a minute, and a request that meets such a close is lost.
@@ -348,7 +349,7 @@ async fn begin_http2(
             Some(connection.max_concurrent_send_streams().min(streams_max))
         };
         let deaf = http2::deaf(ping_pong, ping_interval, || life.take_unanswered());
-        life.drive(connection, ends, limit, deaf).await;
+        after_others(life.drive(connection, ends, limit, deaf)).await;
     });
     Ok(Sender::Http2(sender))
 }

@@ -38,13 +38,17 @@ fn transport(change: impl FnOnce(&mut TransportConfig)) -> Transport {
 }
 
 fn send_to(transport: &Transport, lane: Lane, uri: String) -> Sent {
+    send_body(transport, lane, uri, BODY)
+}
+
+fn send_body(transport: &Transport, lane: Lane, uri: String, body: impl Into<Bytes>) -> Sent {
     let mut headers = HeaderMap::new();
     headers.insert("apns-topic", HeaderValue::from_static("com.example.app"));
     let request = Request {
         method: Method::POST,
         uri: uri.parse().expect("a uri"),
         headers,
-        body: Bytes::from_static(BODY.as_bytes()),
+        body: body.into(),
     };
     let transport = transport.clone();
     tokio::spawn(async move { transport.send(&lane, &request).await })

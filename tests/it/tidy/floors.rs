@@ -35,7 +35,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["store", "vendor"],
     &["transport"],
-    &["telemetry", "clock"],
+    &["telemetry", "clock", "turns"],
     &["model"],
 ];
 

@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -59,6 +61,72 @@ impl Peer {
     /// The next connection after its TLS handshake.
     pub async fn accept_tls(&self, config: ServerConfig) -> std::io::Result<TlsStream<TcpStream>> {
         TlsAcceptor::from(Arc::new(config)).accept(self.accept().await).await
+    }
+}
+
+/// A connection that counts the TLS records with data that come over it.
+pub struct RecordTap {
+    tcp: TcpStream,
+    records: Arc<AtomicUsize>,
+    /// The begun head of a record.
+    head: Vec<u8>,
+    /// Bytes until the next head.
+    left: usize,
+}
+
+const RECORD_HEAD_BYTES: usize = 5;
+const APPLICATION_DATA: u8 = 23;
+
+impl RecordTap {
+    pub fn new(tcp: TcpStream, records: Arc<AtomicUsize>) -> Self {
+        RecordTap { tcp, records, head: Vec::new(), left: 0 }
+    }
+
+    fn watch(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if self.left > 0 {
+                self.left -= 1;
+                continue;
+            }
+            self.head.push(*byte);
+            if self.head.len() == RECORD_HEAD_BYTES {
+                self.left = usize::from(u16::from_be_bytes([self.head[3], self.head[4]]));
+                let is_data = self.head[0] == APPLICATION_DATA;
+                self.records.fetch_add(usize::from(is_data), Ordering::SeqCst);
+                self.head.clear();
+            }
+        }
+    }
+}
+
+impl AsyncRead for RecordTap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        self.watch(&buffer.filled()[before..]);
+        polled
+    }
+}
+
+impl AsyncWrite for RecordTap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 

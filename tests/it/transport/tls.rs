@@ -1,15 +1,19 @@
 //! TLS in both directions, and the way through a proxy.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use offpush::transport::tls::Mistrust;
 use offpush::transport::{ClientIdentity, Lane, Protocol, TransportError};
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
 
-use crate::transport::peers::{Authority, Peer, Wire, read_http1};
-use crate::transport::{BODY, error, h2_lane, https, lane, ok, send_to, transport, trusting, warm};
+use crate::transport::peers::{Authority, Peer, RecordTap, Wire, read_http1};
+use crate::transport::{
+    BODY, error, h2_lane, https, lane, ok, send_body, send_to, transport, trusting, warm,
+};
 
 #[tokio::test]
 async fn the_client_certificate_of_the_lane_is_presented() {
@@ -177,4 +181,38 @@ async fn loopback_is_reached_without_the_proxy() {
     let url = format!("http://127.0.0.1:{}", proxy.port);
     let transport = transport(|c| c.proxy = Some(url.parse().expect("a proxy")));
     warm(&transport, h2_lane(), &peer, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn requests_made_at_the_same_time_share_tls_records() {
+    let (peer, authority) = (Peer::bind().await, Authority::new());
+    let transport = trusting(&authority);
+    let uri = https(&peer);
+    let first = send_to(&transport, h2_lane(), uri.clone());
+    let config = authority.server("localhost", b"h2", false, &[&TLS13]);
+    let records = Arc::new(AtomicUsize::new(0));
+    let tap = RecordTap::new(peer.accept().await, records.clone());
+    let tls = TlsAcceptor::from(Arc::new(config)).accept(tap).await.expect("a handshake");
+    let mut wire = Wire::begin(tls, 100).await;
+    let stream = wire.request().await;
+    wire.answer(stream).await;
+    ok(first).await;
+
+    let before = records.load(Ordering::SeqCst);
+    // From a task, so that all are ready before the next event is waited for.
+    let sent = tokio::spawn(async move {
+        let body = || "x".repeat(600);
+        (0..32).map(|_| send_body(&transport, h2_lane(), uri.clone(), body())).collect::<Vec<_>>()
+    });
+    let sent = sent.await.expect("no panic");
+    for _ in 0..sent.len() {
+        let stream = wire.request().await;
+        wire.answer(stream).await;
+    }
+    for sent in sent {
+        ok(sent).await;
+    }
+    // 22 kilobytes are two full records; credit for the answers' window may add some.
+    let records = records.load(Ordering::SeqCst) - before;
+    assert!(records <= 8, "{records} records for 32 requests");
 }
