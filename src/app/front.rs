@@ -159,6 +159,8 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
+        // Answers are small: head and body go out in one piece sooner than as two.
+        .writev(false)
         .header_read_timeout(header_timeout)
         .max_headers(HEADERS_MAX);
     builder
