@@ -60,7 +60,7 @@ pub struct Request {
     pub method: Method,
     /// Absolute: scheme, authority, path.
     pub uri: Uri,
-    /// Everything but `host` and `content-length`, which the transport adds.
+    /// Everything but `host` and `content-length`, which the transport adds where they are needed.
     pub headers: HeaderMap,
     /// Body; a clone is a reference.
     pub body: Bytes,

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::transport::connect::{Alert, Connected, Stream, Writes};
 use crate::transport::http2::{self, STREAMS_AT_FIRST};
 use crate::transport::pool::Pool;
-use crate::transport::{TransportConfig, TransportError};
+use crate::transport::{Protocol, TransportConfig, TransportError};
 use crate::turns::after_others;
 
 /// HTTP/1.1 connections are closed when idle for longer, whatever the configuration says:
@@ -221,6 +221,8 @@ pub enum Sender {
 pub struct Connection {
     /// Our end.
     pub(crate) sender: Sender,
+    /// What the peer is known to speak.
+    pub(crate) protocol: Protocol,
     life: Arc<Life>,
     /// Dropped after the sender.
     _parting: Parting,
@@ -327,7 +329,7 @@ pub async fn begin(
         false => begin_http1(stream, config, life.clone()).await?,
     };
     let _parting = Parting(life.refresh.clone());
-    Ok(Arc::new(Connection { sender, life, _parting }))
+    Ok(Arc::new(Connection { sender, protocol: pool.protocol(), life, _parting }))
 }
 
 fn not_begun(why: impl std::fmt::Display) -> TransportError {

@@ -49,7 +49,7 @@ impl Slot {
                 // Asked before, so that what is written afterwards may be this request.
                 let writes = self.connection.writes();
                 self.asked = Some(self.connection.answers());
-                let asked = http2::ask(sender.clone(), request).await;
+                let asked = http2::ask(sender.clone(), self.connection.protocol, request).await;
                 self.asked = None;
                 let answer = asked.map_err(|why| self.judge_http2(why, writes))?;
                 self.connection.answered();

@@ -14,7 +14,7 @@ use http::{HeaderValue, Response};
 
 use crate::transport::connect::Stream;
 use crate::transport::exchange::Answer;
-use crate::transport::{Reply, Request};
+use crate::transport::{Protocol, Reply, Request};
 
 /// HTTP/2 streams before the peer has said how many it takes: Apple permits one until the first
 /// request with a good provider token ("Sending notification requests to APNs").
@@ -63,11 +63,12 @@ pub async fn shake_hands(
 /// [`Unanswered`].
 pub async fn ask(
     mut sender: SendRequest<Bytes>,
+    protocol: Protocol,
     request: &Request,
 ) -> Result<Response<RecvStream>, Unanswered> {
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(Unanswered::NotHanded)?;
     let is_empty = request.body.is_empty();
-    let sent = sender.send_request(head_of(request), is_empty);
+    let sent = sender.send_request(head_of(request, protocol), is_empty);
     let (response, mut body) = sent.map_err(Unanswered::NotHanded)?;
     drop(sender);
     if !is_empty {
@@ -77,12 +78,14 @@ pub async fn ask(
     response.await.map_err(Unanswered::Handed)
 }
 
-fn head_of(request: &Request) -> http::Request<()> {
+/// Frames tell how long a body is. Gateways that hand a request on over HTTP/1.1 may want to hear it
+/// beforehand; a peer that speaks nothing but HTTP/2 does not (reference, A.4), and is spared it.
+fn head_of(request: &Request, protocol: Protocol) -> http::Request<()> {
     let mut head = http::Request::new(());
     *head.method_mut() = request.method.clone();
     *head.uri_mut() = request.uri.clone();
     *head.headers_mut() = request.headers.clone();
-    if !request.body.is_empty() {
+    if protocol == Protocol::Any && !request.body.is_empty() {
         let length = HeaderValue::from(request.body.len());
         head.headers_mut().insert(CONTENT_LENGTH, length);
     }
@@ -134,5 +137,29 @@ pub async fn deaf(ping_pong: Option<PingPong>, interval: Duration, is_waiting: i
                 Ok(Err(_)) => pending().await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    #[test]
+    fn a_length_is_told_where_a_gateway_may_want_it() {
+        let request = |body: &'static str| Request {
+            method: Method::POST,
+            uri: "https://localhost/x".parse().expect("a uri"),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let length = |protocol, body| {
+            let head = head_of(&request(body), protocol);
+            head.headers().get(CONTENT_LENGTH).cloned()
+        };
+        assert_eq!(length(Protocol::Any, "four"), Some(HeaderValue::from_static("4")));
+        assert_eq!(length(Protocol::Any, ""), None);
+        assert_eq!(length(Protocol::Http2, "four"), None);
     }
 }

@@ -113,6 +113,11 @@ impl Pool {
         })
     }
 
+    /// What its peer is known to speak.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Room for one request: at once when a connection has some, else after one is opened or
     /// another request ended. The caller bounds the time.
     ///
