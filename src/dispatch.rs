@@ -31,7 +31,6 @@ use crate::queue::{self, Held};
 use crate::registry::Registry;
 use crate::store::{Batch, Store};
 use crate::transport::Transport;
-use crate::turns::give_way;
 
 pub mod breaker;
 mod couriers;
@@ -363,10 +362,7 @@ async fn carry(
         let now = dispatch.rooms.clock.now();
         let blocked = dispatch.is_blocked(lane.cert_id(), now);
         held = match lane.take_next(blocked, dispatch.rooms.clock.instant()) {
-            Some(next) => {
-                give_way().await;
-                next
-            }
+            Some(next) => next,
             None => match couriers.rest(&desk).await {
                 Some(next) => next,
                 None => return,

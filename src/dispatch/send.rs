@@ -21,7 +21,6 @@ use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
 use crate::transport::{Lane as Connections, Reply, TransportError};
-use crate::turns::give_way;
 use crate::vendor::clocks::{self, Exchange};
 use crate::vendor::{
     AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict, reply,
@@ -313,7 +312,6 @@ impl Dispatch {
     ) -> Vec<Said> {
         let targets = &targets[push.targets.clone()];
         let vendor = ready.certificate.vendor;
-        give_way().await;
         let (sent, started) = (self.rooms.clock.now(), self.rooms.clock.instant());
         let replied = self.rooms.transport.send(&ready.connections, &push.request).await;
         let latency = started.elapsed();

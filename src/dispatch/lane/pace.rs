@@ -5,8 +5,9 @@ use tokio::time::Instant;
 use crate::dispatch::breaker::{Breaker, Passage};
 use crate::queue::Held;
 
-/// Parcels started in one go, before the lane looks around again.
-pub(super) const TOGETHER_MAX: usize = 256;
+/// Parcels started in one go, before others have their turn and the lane looks around again: what
+/// the first of them says waits for the last of them, to be written together.
+pub(super) const TOGETHER_MAX: usize = 16;
 
 /// What makes a lane go, wait or stop.
 pub(super) struct Pace {
