@@ -26,9 +26,10 @@ use crate::store::journal::{self, Journal};
 use crate::store::recent::{Recent, merge};
 use crate::store::writer::{Parts, Writer};
 use crate::store::{Batch, Key, Row, Scope, Store, StoreError};
+use crate::turns::give_way;
 
 /// Most recent rows looked at together by a scan.
-const RECENT_PAGE: usize = 1024;
+const RECENT_PAGE: usize = 256;
 
 /// Fewest recent rows looked at together by a scan, if there are as many.
 const RECENT_PAGE_MIN: usize = 8;
@@ -114,7 +115,13 @@ impl<E: Engine> Store for Embedded<E> {
         let mut found: Vec<Row> = Vec::new();
         // Most of what is looked for is near: a first row, a trace of few steps.
         let mut most = limit.clamp(RECENT_PAGE_MIN, RECENT_PAGE);
+        let mut is_first = true;
         while found.len() < limit && range.start < range.end {
+            // Behind a long queue that was sent lie its dead rows, until a checkpoint. Nobody shall
+            // wait for a walk over all of them.
+            if !std::mem::take(&mut is_first) {
+                give_way().await;
+            }
             let page = self.recent.page(&range, most);
             most = (2 * most).min(RECENT_PAGE);
             let next = page.ends_before.clone().unwrap_or_else(|| range.end.clone());
