@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use offpush::store::directory::{ENGINE_FILE, OpenError, version_key};
 use offpush::store::group::{decode_counter, encode_counter};
-use offpush::store::{Batch, Key};
+use offpush::store::{Batch, Key, Scope, Store, StoreMemory, redb};
 
 use crate::store::{Backend, Fixture, ON_DISK, add, bytes, open, place, put};
 
@@ -49,6 +50,24 @@ async fn what_was_handed_in_before_closing_is_served() {
         assert_eq!(stored, Some(served));
         assert!(served > 0);
     }
+}
+
+#[tokio::test]
+async fn a_walk_over_many_dead_rows_gives_way_and_finds_what_lies_behind() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // No checkpoint, which would bury the dead.
+    let memory = StoreMemory { cache_bytes: 8 << 20, recent_bytes: 32 << 20 };
+    let store = redb::open(dir.path(), memory).expect("an empty directory opens");
+    let dead: Vec<Key> = (0..100).map(|number| format!("a{number:03}").as_str().into()).collect();
+    let born = dead.iter().map(|key| (key.clone(), bytes("1"))).collect();
+    store.commit(place(), Batch { put: born, ..put(&[]) }).await.expect("a commit");
+    store.commit(place(), Batch { delete: dead, ..put(&[("b", "2")]) }).await.expect("a commit");
+    let first = || Box::pin(store.scan(Scope::Everywhere, bytes("a")..bytes("z"), 1));
+    assert!(first().now_or_never().is_none(), "others have their turn");
+    let found = first().await.expect("a scan");
+    assert_eq!(found, [(bytes("b"), bytes("2"))]);
+    let near = store.scan(Scope::Everywhere, bytes("b")..bytes("z"), 1);
+    assert!(near.now_or_never().is_some(), "a short way is gone in one go");
 }
 
 #[tokio::test]
