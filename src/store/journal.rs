@@ -12,8 +12,8 @@
 //! row     key length:u32 value length:u32 (all ones: deleted) key value
 //! ```
 //!
-//! Numbers are little-endian, checks are CRC-32. The file that is being written has zeros behind its
-//! last record: room for the next ones. A record is synced before the next one is written,
+//! Numbers are little-endian, checks are CRC-32. The file that is being written has zeros behind
+//! its last record: room for the next ones. A record is synced before the next one is written,
 //! so a crash can spoil the last record of the last file only, and nobody was told that it is
 //! there. A power cut may leave any of its blocks unwritten, the one with its header included: what
 //! cannot be read there is passed over when no good record follows it. Anything else is damage.
@@ -40,9 +40,9 @@ const RECORD_HEADER: usize = 12;
 /// The value length of a deleted row.
 const DELETED: u32 = u32::MAX;
 
-/// So many zeros are written ahead of the records. A sync after which the file is as long as before,
-/// on the same blocks, is spared a commit of the file system's own journal: 0.2 ms instead of 0.36
-/// on ext4, and a third less CPU.
+/// So many zeros are written ahead of the records. A sync after which the file is as long as
+/// before, on the same blocks, is spared a commit of the file system's own journal: 0.2 ms instead
+/// of 0.36 on ext4, and a third less CPU.
 const ROOM_BYTES: usize = 1 << 20;
 
 static ROOM: [u8; ROOM_BYTES] = [0; ROOM_BYTES];

@@ -78,8 +78,9 @@ pub async fn ask(
     response.await.map_err(Unanswered::Handed)
 }
 
-/// Frames tell how long a body is. Gateways that hand a request on over HTTP/1.1 may want to hear it
-/// beforehand; a peer that speaks nothing but HTTP/2 does not (reference, A.4), and is spared it.
+/// Frames tell how long a body is. Gateways that hand a request on over HTTP/1.1 may want to hear
+/// it beforehand; a peer that speaks nothing but HTTP/2 does not (reference, A.4), and is spared
+/// it.
 fn head_of(request: &Request, protocol: Protocol) -> http::Request<()> {
     let mut head = http::Request::new(());
     *head.method_mut() = request.method.clone();
