@@ -86,7 +86,8 @@ pub async fn take(
     }
     let body = body?;
     // A caller who goes away, or whose time is over, must not leave a message half taken: it is
-    // committed, counted and handed on by a task of its own. Boxed, for a task is moved about.
+    // committed, counted and handed on by a task of its own. Boxed, for a task is moved about. What
+    // came at the same time is taken off its connections first, and then read together.
     let taking = tokio::spawn(Box::pin(async move {
         give_way().await;
         take_body(&api, &app, &body).await
