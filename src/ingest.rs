@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::dedupe::{Dedupe, DedupeRule, FrontKey, Identity, Seen, partition_of};
 use crate::digest;
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::ledger::{Entry, Waiting};
 use crate::message_names;
 use crate::model::app::App;
@@ -21,15 +21,16 @@ use crate::model::id::{DeviceId, MessageId, Partition, UserId};
 use crate::model::message::{Invalid, Message, Posted, Wire};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
-use crate::policy::{self, MessageFacts, Phase, RuleSettings};
+use crate::policy::{Phase, RuleSettings};
 use crate::queue::handover::{Born, HandOver};
 use crate::queue::{self, Held};
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events::{self, MessageKind};
-use crate::trace::{self, DeliveryOpening, Opening};
+use crate::trace::{self, Opening};
 
 mod commit;
 pub mod decide;
+mod dry_run;
 pub mod repeats;
 
 use crate::ingest::commit::{Commits, Done};
@@ -384,47 +385,6 @@ impl Ingest {
         Taken::Accepted { message_id }
     }
 
-    /// Someone else wrote the seen mark: read it, and accept what is left of the message.
-    async fn again(
-        &self,
-        app: &App,
-        mut draft: Draft,
-        done: &mut Done,
-    ) -> Result<Taken, IngestError> {
-        for _ in 0..CONFLICTS_MAX {
-            let now = self.clock.now();
-            let keys = draft.identity.keys(now);
-            let mut rows = [None, None];
-            for (row, key) in rows.iter_mut().zip(&keys) {
-                *row = self.store.get(draft.partition, key).await?;
-            }
-            let seen = draft.identity.read(rows, now)?;
-            if let Some(of) = repeated(&draft.message, &seen) {
-                self.dedupe.remember(draft.front, of);
-                return Ok(self.repeat(app, &draft, of));
-            }
-            let mut ready = self.prepare(app, draft, &seen, now).await?;
-            let batch = std::mem::take(&mut ready.batch);
-            match self.store.commit(ready.draft.partition, batch).await {
-                Ok(()) => return Ok(self.accepted(ready, done)),
-                Err(StoreError::Conflict) => draft = ready.draft,
-                Err(StoreError::Full) => return Err(IngestError::Full),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
-    }
-
-    /// Answers a repeat and leaves a trace of it, which nobody waits for.
-    fn repeat(&self, app: &App, draft: &Draft, of: MessageId) -> Taken {
-        let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
-        let settings = self.decider.facts().rule_settings(Some(app));
-        let opening = repeat_opening(app, &draft.message, facts, settings, of);
-        self.repeats.note(draft.message_id, opening);
-        events::duplicate_dropped(of);
-        Taken::Duplicate { message_id: draft.message_id, of }
-    }
-
     /// The settings the rules obey for an app's messages now.
     pub fn rule_settings(&self, app: &App) -> RuleSettings {
         self.decider.facts().rule_settings(Some(app))
@@ -436,47 +396,6 @@ impl Ingest {
         // Their bytes follow with the next reading of the ledger.
         self.waiting.grew(count, 0);
     }
-
-    /// Decides a message without taking it: no row is written, nothing is counted.
-    ///
-    /// # Errors
-    /// The message's mistake, or the store's.
-    pub async fn dry_run(
-        &self,
-        app: &App,
-        json: &[u8],
-    ) -> Result<Result<(MessageId, Opening), Invalid>, StoreError> {
-        let now = self.clock.now();
-        let posted = match Wire::find(json).and_then(|wire| read_posted(&wire)) {
-            Ok(posted) => posted,
-            Err(invalid) => return Ok(Err(invalid)),
-        };
-        let draft = self.draft(app, posted, DedupeRule::Chat, now);
-        let keys = draft.identity.keys(now);
-        let mut rows = [None, None];
-        for (row, key) in rows.iter_mut().zip(&keys) {
-            *row = self.store.get(draft.partition, key).await?;
-        }
-        let seen = draft.identity.read(rows, now)?;
-        if let Some(of) = repeated(&draft.message, &seen) {
-            let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
-            let settings = self.rule_settings(app);
-            let opening = repeat_opening(app, &draft.message, facts, settings, of);
-            return Ok(Ok((draft.message_id, opening)));
-        }
-        let decided = self
-            .decider
-            .decide(app, &draft.message, draft.message_id, &seen.mark, None, now)
-            .await?;
-        Ok(Ok((draft.message_id, decided.opening)))
-    }
-}
-
-/// The message this one repeats, when every receiver has it already.
-fn repeated(message: &Message, seen: &Seen) -> Option<MessageId> {
-    let received = |user| seen.mark.received(user);
-    let everyone = message.receivers.iter().all(|user| received(user).is_some());
-    message.receivers.first().and_then(received).filter(|_| everyone)
 }
 
 /// Notes what the end of a do-not-disturb window is to sum up.
@@ -507,39 +426,6 @@ fn read_posted(wire: &Wire<'_>) -> Result<Posted, Invalid> {
         });
     }
     Ok(posted)
-}
-
-/// What `explain` shows of a repeat: one suppressed delivery per receiver.
-fn repeat_opening(
-    app: &App,
-    message: &Message,
-    facts: MessageFacts,
-    settings: RuleSettings,
-    of: MessageId,
-) -> Opening {
-    let mut opening = Opening::of(app.app, message, facts, settings);
-    opening.deliveries = message
-        .receivers
-        .iter()
-        .map(|user| DeliveryOpening {
-            user: user.clone(),
-            receiver: policy::ReceiverFacts {
-                duplicate_of: Some(of),
-                is_sender: *user == message.from,
-                push_enabled: true,
-                receive_option: 0,
-                mentioned: false,
-                window: None,
-                read_at: None,
-                withdrawn: false,
-            },
-            device: None,
-            ended: Some(Terminal::Suppressed(Reason::Duplicate)),
-            next_allowed_at: None,
-            parcel: None,
-        })
-        .collect();
-    opening
 }
 
 /// The phase this stage decides in.

@@ -1,7 +1,7 @@
 //! What comes back: a vendor's answer or a rule's late refusal becomes a parcel's end, in one
 //! commit with its trace and its count. Tokens are retired after that commit, never before.
 //!
-//! The `match` in [`fate`] is the only place that acts on a verdict.
+//! The `match` in `fate` is the only place that acts on a verdict.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,15 @@ use crate::results::Results;
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
-use crate::vendor::{Answer, ThrottleScope, Verdict};
+use crate::vendor::{Answer, Verdict};
 
 pub mod dead_letters;
+mod effect;
+mod fate;
 mod telling;
+
+pub use effect::{Effect, Rejection};
+use fate::FateAt::{Ended, Retried};
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -87,51 +92,6 @@ pub struct Settlement {
     pub held: Held,
     /// One for each delivery.
     pub said: Vec<Said>,
-}
-
-/// What a verdict means for one delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    End(Terminal),
-    /// Try again; whether this counts as a failed attempt, and after which wait at least.
-    Again {
-        counts: bool,
-        after: Option<Duration>,
-    },
-}
-
-/// What the lane should know of a settled parcel.
-#[derive(Clone, Debug, Default)]
-pub struct Effect {
-    /// The vendor was asked: a rule's refusal says nothing about the vendor.
-    pub asked: bool,
-    /// How long the slowest request took.
-    pub took: Duration,
-    /// Deliveries the vendor took.
-    pub accepted: usize,
-    /// Tokens it called dead in a way that a wrong credential also would.
-    pub suspects: usize,
-    /// It was not available.
-    pub unavailable: bool,
-    /// Why not, in a few words: its code and what was said.
-    pub trouble: Option<String>,
-    /// It asks the whole certificate to slow down for this long.
-    pub throttled: Option<Duration>,
-    /// It refused the right to send.
-    pub auth: Option<Rejection>,
-    /// What is left waits in the store until then.
-    pub waits_until: Option<UnixMs>,
-}
-
-/// The right to send was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// A new access token may help, and none was tried for this parcel.
-    pub renew: bool,
-    /// The vendor's code.
-    pub code: String,
-    /// The vendor's words.
-    pub says: String,
 }
 
 /// The stage.
@@ -287,43 +247,6 @@ impl Outcome {
         entry.write(held.parcel.app, &mut drawn.batch);
         drawn
     }
-
-    fn fate_of(
-        &self,
-        certificate: Option<&Certificate>,
-        said: &Said,
-        held: &Held,
-        now: UnixMs,
-    ) -> FateAt {
-        let answer = match said {
-            Said::Refused { .. } if gave_up(said, held) => return Ended(Terminal::DeadLetter),
-            Said::Refused { terminal, .. } => return Ended(*terminal),
-            Said::TooLarge { .. } => return Ended(Terminal::Refused),
-            Said::Postponed { until } => return Retried { at: *until, counts: false },
-            Said::Answered { answer, .. } => answer,
-        };
-        let repeats_are_safe =
-            certificate.is_some_and(|cert| cert.vendor.profile().repeats_are_safe);
-        let expires_at = held.parcel.expires_at;
-        let renewed = was_renewed(certificate, held);
-        match fate(answer.verdict, repeats_are_safe, renewed, &self.settings) {
-            Fate::End(terminal) => Ended(terminal),
-            Fate::Again { counts, after } => {
-                let backoff = if counts {
-                    let (base, longest) = (self.settings.backoff_base, self.settings.backoff_max);
-                    queue::backoff(held.parcel.attempts, base, longest, fastrand::f64())
-                } else {
-                    Duration::ZERO
-                };
-                let at = now.after(backoff.max(after.unwrap_or_default()));
-                if counts && at >= expires_at {
-                    return Ended(Terminal::DeadLetter);
-                }
-                // What was not really tried waits at most until its end, and then expires.
-                Retried { at: at.min(expires_at.max(now)), counts }
-            }
-        }
-    }
 }
 
 fn report(parcel: &Settlement, drawn: &Drawn, settled: &mut events::Settled) {
@@ -365,73 +288,9 @@ struct Drawn {
     terminals: Vec<Terminal>,
 }
 
-enum FateAt {
-    Ended(Terminal),
-    Retried { at: UnixMs, counts: bool },
-}
-use FateAt::{Ended, Retried};
-
 /// Whether a sign-in with the secret in force was already renewed for this parcel.
 pub fn was_renewed(certificate: Option<&Certificate>, held: &Held) -> bool {
     certificate.is_some_and(|cert| cert.info.revision == held.parcel.renewed)
-}
-
-/// The one place that acts on a verdict (design, section 7).
-fn fate(
-    verdict: Verdict,
-    repeats_are_safe: bool,
-    renewed: bool,
-    settings: &OutcomeSettings,
-) -> Fate {
-    match verdict {
-        Verdict::Accepted => Fate::End(Terminal::Pushed),
-        Verdict::TokenDead { .. } => Fate::End(Terminal::TokenDead),
-        Verdict::Refused => Fate::End(Terminal::Refused),
-        Verdict::Throttled { retry_after, .. } => {
-            let after = retry_after.unwrap_or(settings.throttle_default);
-            Fate::Again { counts: false, after: Some(after) }
-        }
-        Verdict::Unavailable { retry_after } => Fate::Again { counts: true, after: retry_after },
-        // The first refusal is answered with a new access token, at once; after that the
-        // certificate is broken and its deliveries wait for a person.
-        Verdict::AuthRejected { renew: true } if !renewed => {
-            Fate::Again { counts: false, after: None }
-        }
-        Verdict::AuthRejected { .. } => {
-            Fate::Again { counts: false, after: Some(settings.broken_wait) }
-        }
-        Verdict::Unknown if repeats_are_safe => Fate::Again { counts: true, after: None },
-        Verdict::Unknown => Fate::End(Terminal::Unknown),
-    }
-}
-
-impl Effect {
-    fn note(&mut self, said: &Said, renewed: bool, settings: &OutcomeSettings) {
-        let Said::Answered { answer, latency, .. } = said else { return };
-        self.asked = true;
-        self.took = self.took.max(*latency);
-        match answer.verdict {
-            Verdict::Accepted => self.accepted += 1,
-            Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,
-            Verdict::TokenDead { .. } | Verdict::Refused => {}
-            Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate } => {
-                let wait = retry_after.unwrap_or(settings.throttle_default);
-                self.throttled = Some(self.throttled.map_or(wait, |known| known.max(wait)));
-            }
-            Verdict::Throttled { .. } => {}
-            Verdict::Unavailable { .. } | Verdict::Unknown => {
-                self.unavailable = true;
-                self.trouble.get_or_insert_with(|| answer.words());
-            }
-            Verdict::AuthRejected { renew } => {
-                self.auth = Some(Rejection {
-                    renew: renew && !renewed,
-                    code: answer.code.clone(),
-                    says: answer.says.clone(),
-                });
-            }
-        }
-    }
 }
 
 /// Writes down what was said.
@@ -459,43 +318,5 @@ fn describe(said: &Said, result: &mut StepResult) {
             });
         }
         Said::Postponed { .. } => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings() -> OutcomeSettings {
-        OutcomeSettings {
-            backoff_base: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            throttle_default: Duration::from_secs(10),
-            broken_wait: Duration::from_secs(60),
-        }
-    }
-
-    #[test]
-    fn every_verdict_has_the_fate_of_the_contract() {
-        let settings = settings();
-        let decide = |verdict, safe, renewed| fate(verdict, safe, renewed, &settings);
-        let again = |counts, after| Fate::Again { counts, after };
-        let secs = |s| Some(Duration::from_secs(s));
-        assert_eq!(decide(Verdict::Accepted, true, false), Fate::End(Terminal::Pushed));
-        let dead = Verdict::TokenDead { since: None, suspect: false };
-        assert_eq!(decide(dead, true, false), Fate::End(Terminal::TokenDead));
-        assert_eq!(decide(Verdict::Refused, true, false), Fate::End(Terminal::Refused));
-        let throttled =
-            |retry_after| Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate };
-        assert_eq!(decide(throttled(None), true, false), again(false, secs(10)));
-        assert_eq!(decide(throttled(secs(3)), true, false), again(false, secs(3)));
-        let unavailable = Verdict::Unavailable { retry_after: secs(7) };
-        assert_eq!(decide(unavailable, true, false), again(true, secs(7)));
-        let rejected = |renew| Verdict::AuthRejected { renew };
-        assert_eq!(decide(rejected(true), true, false), again(false, None));
-        assert_eq!(decide(rejected(true), true, true), again(false, secs(60)));
-        assert_eq!(decide(rejected(false), true, false), again(false, secs(60)));
-        assert_eq!(decide(Verdict::Unknown, true, false), again(true, None));
-        assert_eq!(decide(Verdict::Unknown, false, false), Fate::End(Terminal::Unknown));
     }
 }

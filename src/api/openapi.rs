@@ -11,8 +11,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::api::openapi::operations::{Answer, Caller, OPERATIONS, Operation, Takes};
+use crate::api::openapi::operation::{Answer, Caller, Operation, Takes};
+use crate::api::openapi::operations::OPERATIONS;
 
+pub mod operation;
 pub mod operations;
 
 /// Schemas, parameters and ways to sign in.

@@ -1,14 +1,25 @@
-//! Repeats leave a trace and a count too, but nobody waits for them: they are written together,
+//! Repeats: told from first messages, answered with the first one's id.
+//!
+//! They leave a trace and a count too, but nobody waits for them: they are written together,
 //! a little later, by one task.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::dedupe::Seen;
+use crate::facts;
+use crate::ingest::commit::Done;
+use crate::ingest::{CONFLICTS_MAX, Draft, Ingest, IngestError, Taken};
 use crate::ledger::Entry;
+use crate::model::app::App;
 use crate::model::id::MessageId;
-use crate::store::{Batch, Store};
-use crate::trace::{self, Opening};
+use crate::model::message::Message;
+use crate::model::reason::{Reason, Terminal};
+use crate::policy::{MessageFacts, ReceiverFacts, RuleSettings};
+use crate::store::{Batch, Store, StoreError};
+use crate::telemetry::events;
+use crate::trace::{self, DeliveryOpening, Opening};
 
 /// Repeats waiting to be written; more are answered and counted in metrics only.
 const WAITING_MAX: usize = 4_096;
@@ -57,4 +68,87 @@ async fn write(store: Arc<dyn Store>, mut incoming: mpsc::Receiver<(MessageId, O
             }
         }
     }
+}
+
+impl Ingest {
+    /// Someone else wrote the seen mark: read it, and accept what is left of the message.
+    pub(super) async fn again(
+        &self,
+        app: &App,
+        mut draft: Draft,
+        done: &mut Done,
+    ) -> Result<Taken, IngestError> {
+        for _ in 0..CONFLICTS_MAX {
+            let now = self.clock.now();
+            let keys = draft.identity.keys(now);
+            let mut rows = [None, None];
+            for (row, key) in rows.iter_mut().zip(&keys) {
+                *row = self.store.get(draft.partition, key).await?;
+            }
+            let seen = draft.identity.read(rows, now)?;
+            if let Some(of) = repeated(&draft.message, &seen) {
+                self.dedupe.remember(draft.front, of);
+                return Ok(self.repeat(app, &draft, of));
+            }
+            let mut ready = self.prepare(app, draft, &seen, now).await?;
+            let batch = std::mem::take(&mut ready.batch);
+            match self.store.commit(ready.draft.partition, batch).await {
+                Ok(()) => return Ok(self.accepted(ready, done)),
+                Err(StoreError::Conflict) => draft = ready.draft,
+                Err(StoreError::Full) => return Err(IngestError::Full),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Answers a repeat and leaves a trace of it, which nobody waits for.
+    pub(super) fn repeat(&self, app: &App, draft: &Draft, of: MessageId) -> Taken {
+        let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
+        let settings = self.decider.facts().rule_settings(Some(app));
+        let opening = repeat_opening(app, &draft.message, facts, settings, of);
+        self.repeats.note(draft.message_id, opening);
+        events::duplicate_dropped(of);
+        Taken::Duplicate { message_id: draft.message_id, of }
+    }
+}
+
+/// The message this one repeats, when every receiver has it already.
+pub(super) fn repeated(message: &Message, seen: &Seen) -> Option<MessageId> {
+    let received = |user| seen.mark.received(user);
+    let everyone = message.receivers.iter().all(|user| received(user).is_some());
+    message.receivers.first().and_then(received).filter(|_| everyone)
+}
+
+/// What `explain` shows of a repeat: one suppressed delivery per receiver.
+pub(super) fn repeat_opening(
+    app: &App,
+    message: &Message,
+    facts: MessageFacts,
+    settings: RuleSettings,
+    of: MessageId,
+) -> Opening {
+    let mut opening = Opening::of(app.app, message, facts, settings);
+    opening.deliveries = message
+        .receivers
+        .iter()
+        .map(|user| DeliveryOpening {
+            user: user.clone(),
+            receiver: ReceiverFacts {
+                duplicate_of: Some(of),
+                is_sender: *user == message.from,
+                push_enabled: true,
+                receive_option: 0,
+                mentioned: false,
+                window: None,
+                read_at: None,
+                withdrawn: false,
+            },
+            device: None,
+            ended: Some(Terminal::Suppressed(Reason::Duplicate)),
+            next_allowed_at: None,
+            parcel: None,
+        })
+        .collect();
+    opening
 }

@@ -1,6 +1,7 @@
 //! Who may do what: every operation with every kind of key.
 
-use offpush::api::openapi::operations::{Caller, OPERATIONS, Operation};
+use offpush::api::openapi::operation::{Caller, Operation};
+use offpush::api::openapi::operations::OPERATIONS;
 use serde_json::{Value, json};
 
 use crate::api::{Bench, Checked, path, refusal, user_sig, usersig};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use offpush::api::openapi::operations::{OPERATIONS, Operation};
+use offpush::api::openapi::operation::Operation;
+use offpush::api::openapi::operations::OPERATIONS;
 use serde_json::Value;
 
 use crate::api::Bench;
