@@ -118,10 +118,10 @@ impl Source {
 
     /// Lines before the module of tests.
     pub fn lines(&self) -> usize {
-        match self.text.find("#[cfg(test)]\nmod tests {") {
-            Some(at) => self.text[..at].lines().count(),
-            None => self.text.lines().count(),
-        }
+        let tests = ["mod tests {", "pub(super) mod tests {"];
+        let tests = tests.map(|tests| format!("#[cfg(test)]\n{tests}"));
+        let at = tests.iter().find_map(|tests| self.text.find(tests));
+        self.text[..at.unwrap_or(self.text.len())].lines().count()
     }
 }
 
