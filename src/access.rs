@@ -145,14 +145,18 @@ impl AccessTokens {
         (*of == revision && self.clock.now() < token.renew_at).then(|| token.clone())
     }
 
-    /// Forgets a token the vendor refused, unless it was renewed since. Answers whether a newer
-    /// one is there already.
+    /// Forgets a token the vendor refused, unless it was renewed since or is too young to be. Answers
+    /// whether a newer one is there already.
+    ///
+    /// A token that other certificates send with as well is not thrown away for what is wrong with
+    /// one of them: they would all wait for the vendor to take the next.
     pub fn refuse(&self, certificate: &Certificate, refused: &AccessToken) -> bool {
         let slot = self.slot(issuer(certificate).0);
         let mut held = lock(&slot);
         let same =
             held.as_ref().is_some_and(|(_, token)| Arc::ptr_eq(&token.value, &refused.value));
-        if same {
+        let keep_until = refused.issued_at.after(certificate.vendor.sign_in_pause());
+        if same && self.clock.now() >= keep_until {
             *held = None;
         }
         !same

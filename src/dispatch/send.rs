@@ -263,8 +263,8 @@ impl Dispatch {
         let cert_id = certificate.info.cert_id;
         let answers = said.iter().filter_map(Said::answer);
         let skewed = answers.clone().find(|answer| answer.code == clocks::CODE);
-        let rejected =
-            answers.clone().any(|one| matches!(one.verdict, Verdict::AuthRejected { .. }));
+        let rejected = |one: &Answer| matches!(one.verdict, Verdict::AuthRejected { renew: true });
+        let rejected = answers.clone().any(|one| rejected(one));
         if (rejected || skewed.is_some())
             && !self.sender.access.refuse(certificate, access)
             && let Some(skewed) = skewed

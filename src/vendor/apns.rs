@@ -46,6 +46,9 @@ pub mod reply;
 const PROVIDER_TOKEN_RENEWED_AFTER: Duration = Duration::from_secs(45 * 60);
 /// Age at which APNs refuses a provider token.
 const PROVIDER_TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// APNs takes no new token of a key sooner after the one before (reference, A.2 and A.9).
+const PROVIDER_TOKEN_PAUSE: Duration = Duration::from_secs(20 * 60);
 /// Bytes of a device token: 32 today, Live Activity tokens are longer, and Apple promises nothing.
 const TOKEN_RAW_BYTES: std::ops::RangeInclusive<usize> = 8..=200;
 /// Bytes of the tokens that the SDK hands out raw, which some clients send as base64.
@@ -155,6 +158,10 @@ impl Vendor for Apns {
     /// 429 `TooManyProviderTokenUpdates`.
     fn shares_sign_in<'a>(&self, certificate: &'a SendingCertificate) -> Option<&'a Arc<str>> {
         Some(&material(certificate).provider.as_ref()?.name)
+    }
+
+    fn sign_in_pause(&self) -> Duration {
+        PROVIDER_TOKEN_PAUSE
     }
 
     fn sign_in(&self, certificate: &SendingCertificate, now: UnixMs) -> SignIn {

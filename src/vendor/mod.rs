@@ -350,6 +350,12 @@ pub trait Vendor: Send + Sync + 'static {
         None
     }
 
+    /// How long a token is kept at least, whatever is answered to it: the vendor counts how often
+    /// it changes.
+    fn sign_in_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How to get the right to send now.
     fn sign_in(&self, certificate: &SendingCertificate, now: UnixMs) -> SignIn;
 

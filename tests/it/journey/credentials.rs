@@ -130,6 +130,33 @@ async fn certificates_with_the_same_apple_key_share_its_token() {
     }
 }
 
+/// What is wrong with one certificate of a key must not cost the others its token: Apple would
+/// take no new one for twenty minutes.
+#[tokio::test]
+async fn a_wrong_certificate_of_an_apple_key_holds_up_no_other() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let healthy = relay.certificate(&sims, "apns").await;
+    relay.device("joon", "apns", healthy, 1).await;
+    let taken = relay.send(&text("bo", "joon", 1, "hello")).await;
+    relay.settled(&taken["message_id"]).await;
+    let mut upload = sims.upload("apns");
+    upload["name"] = json!("of another bundle id");
+    upload["credential"]["bundle_id"] = json!("com.example.other");
+    let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+    let wrong = created["cert_id"].as_u64().expect("a cert_id");
+    relay.device("jiho", "apns", wrong, 2).await;
+    relay.send(&text("bo", "jiho", 2, "hello")).await;
+    let path = relay.path(&format!("/certificates/{wrong}"));
+    until("the certificate is broken", async || relay.admin.get(&path).await["status"] == "broken")
+        .await;
+    let taken = relay.send(&text("bo", "joon", 3, "hello again")).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    let attempts = &explained["deliveries"][0]["attempts"];
+    assert_eq!(attempts[0]["verdict"], "accepted", "{explained:#}");
+    assert_eq!(attempts.as_array().map(Vec::len), Some(1));
+}
+
 #[tokio::test]
 async fn what_was_renewed_for_an_old_secret_is_renewed_for_again_after_a_rotation() {
     let sims = Sims::start().await;
