@@ -241,7 +241,6 @@ fn render_and_encode(bencher: Bencher, name: &str) {
             default_locale: "en",
             vendor: certificate.vendor,
             certificate: &certificate.sending,
-            voip_allowed: false,
             collapse: Collapse::Never,
         })
         .expect("it fits");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::credentials::Certificate;
+use crate::model::certificate::Edition;
 use crate::model::id::CertId;
 use crate::model::time::UnixMs;
 use crate::telemetry::events;
@@ -25,20 +26,23 @@ enum Issuer {
     Shared(&'static str, Arc<str>),
 }
 
-/// For whom a certificate's token is, and of which revision: a shared one outlives the rotation of
+/// For whom a certificate's token is, and of which edition: a shared one outlives the rotation of
 /// one of its certificates.
-fn issuer(certificate: &Certificate) -> (Issuer, u32) {
+fn issuer(certificate: &Certificate) -> (Issuer, Option<Edition>) {
     match certificate.vendor.shares_sign_in(&certificate.sending) {
-        Some(name) => (Issuer::Shared(certificate.vendor.profile().name, name.clone()), 0),
-        None => (Issuer::Certificate(certificate.info.cert_id), certificate.info.revision),
+        Some(name) => (Issuer::Shared(certificate.vendor.profile().name, name.clone()), None),
+        None => (Issuer::Certificate(certificate.info.cert_id), Some(certificate.info.edition())),
     }
 }
+
+/// A token, and of which edition it is.
+type Issued = (Option<Edition>, AccessToken);
 
 /// One issuer's token, and the turn to fetch it.
 #[derive(Default)]
 struct Slot {
-    token: Mutex<Option<(u32, AccessToken)>>,
-    fetching: tokio::sync::Mutex<Option<(u32, tokio::time::Instant, Answer)>>,
+    token: Mutex<Option<Issued>>,
+    fetching: tokio::sync::Mutex<Option<(Option<Edition>, tokio::time::Instant, Answer)>>,
 }
 
 /// The access tokens of all certificates. In memory only: after a restart each is fetched anew.
@@ -68,17 +72,17 @@ impl AccessTokens {
         certificate: &Certificate,
         lane: &Lane,
     ) -> Result<Option<AccessToken>, Answer> {
-        let (issuer, revision) = issuer(certificate);
+        let (issuer, edition) = issuer(certificate);
         let slot = self.slot(issuer);
-        if let Some(token) = self.fresh(&slot, revision) {
+        if let Some(token) = self.fresh(&slot, edition) {
             return Ok(Some(token));
         }
         let mut fetching = slot.fetching.lock().await;
-        if let Some(token) = self.fresh(&slot, revision) {
+        if let Some(token) = self.fresh(&slot, edition) {
             return Ok(Some(token));
         }
         if let Some((of, at, answer)) = &*fetching
-            && *of == revision
+            && *of == edition
             && self.clock.instant().saturating_duration_since(*at) < REFUSAL_KEPT
         {
             return Err(answer.clone());
@@ -92,15 +96,15 @@ impl AccessTokens {
         match fetched {
             Ok(token) => {
                 *fetching = None;
-                *lock(&slot) = Some((revision, token.clone()));
+                *lock(&slot) = Some((edition, token.clone()));
                 Ok(Some(token))
             }
             Err(answer) => {
-                *fetching = Some((revision, self.clock.instant(), answer.clone()));
+                *fetching = Some((edition, self.clock.instant(), answer.clone()));
                 // An old token may still be good while the vendor's sign-in is down.
                 let valid = lock(&slot)
                     .clone()
-                    .filter(|(of, token)| *of == revision && token.expires_at > now);
+                    .filter(|(of, token)| *of == edition && token.expires_at > now);
                 match (valid, answer.verdict) {
                     (Some((_, token)), Verdict::Unavailable { .. } | Verdict::Throttled { .. }) => {
                         Ok(Some(token))
@@ -139,10 +143,16 @@ impl AccessTokens {
         })
     }
 
-    fn fresh(&self, slot: &Slot, revision: u32) -> Option<AccessToken> {
+    /// Forgets the token of a certificate that is gone.
+    pub fn forget(&self, cert_id: CertId) {
+        let mut slots = self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        slots.remove(&Issuer::Certificate(cert_id));
+    }
+
+    fn fresh(&self, slot: &Slot, edition: Option<Edition>) -> Option<AccessToken> {
         let held = lock(slot);
         let (of, token) = held.as_ref()?;
-        (*of == revision && self.clock.now() < token.renew_at).then(|| token.clone())
+        (*of == edition && self.clock.now() < token.renew_at).then(|| token.clone())
     }
 
     /// Forgets a token the vendor refused, unless it was renewed since or is too young to be. Answers
@@ -163,7 +173,7 @@ impl AccessTokens {
     }
 }
 
-fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<(u32, AccessToken)>> {
+fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<Issued>> {
     slot.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

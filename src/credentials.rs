@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
-use crate::model::certificate::{CertificateInfo, Environment, Options};
+use crate::model::certificate::{CertificateInfo, Edition, Environment, Options};
 use crate::model::id::{AppId, CertId, Partition};
 use crate::model::time::UnixMs;
 use crate::seal::{Seal, SealError};
@@ -289,17 +289,17 @@ impl Credentials {
         self.write(info, &credential).await
     }
 
-    /// Notes that the vendor refuses a certificate, unless it was rotated since `revision`.
+    /// Notes that the vendor refuses a certificate, unless it has another secret by now than `edition`.
     ///
     /// # Errors
     /// `NotFound`, or the store's.
     pub async fn mark_broken(
         &self,
         cert_id: CertId,
-        revision: u32,
+        edition: Edition,
         why: Option<String>,
     ) -> Result<bool, CredentialsError> {
-        self.mark_broken_and(cert_id, revision, why, Batch::default()).await
+        self.mark_broken_and(cert_id, edition, why, Batch::default()).await
     }
 
     /// The same, with more rows of [`partition_of`] in its commit.
@@ -309,13 +309,13 @@ impl Credentials {
     pub async fn mark_broken_and(
         &self,
         cert_id: CertId,
-        revision: u32,
+        edition: Edition,
         why: Option<String>,
         more: Batch,
     ) -> Result<bool, CredentialsError> {
         let _writing = self.writing.lock().await;
         let old = self.get(cert_id).ok_or(CredentialsError::NotFound)?;
-        if old.info.revision != revision || old.info.broken.is_some() == why.is_some() {
+        if old.info.edition() != edition || old.info.broken.is_some() == why.is_some() {
             return Ok(false);
         }
         let credential = self.stored_secret(&old.info).await?;

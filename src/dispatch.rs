@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
@@ -21,8 +21,8 @@ use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::{Delivered, Sender};
 use crate::dispatch::settle::Answered;
 use crate::facts::Facts;
-use crate::model::certificate::CertificateStatus;
-use crate::model::id::CertId;
+use crate::model::certificate::{CertificateStatus, Edition};
+use crate::model::id::{CertId, MessageId};
 use crate::model::time::UnixMs;
 use crate::outcome::{Outcome, Settlement};
 use crate::queue::backlog::Backlog;
@@ -188,6 +188,13 @@ impl Dispatch {
         self.sweep.notify_one();
     }
 
+    /// A message was withdrawn: what waits of it for a certificate ends now, also when nothing may
+    /// be sent with that.
+    pub fn withdraw(self: &Arc<Self>, cert_id: CertId, message_id: MessageId) {
+        self.lane(cert_id).withdraw(message_id);
+        self.hurry(cert_id);
+    }
+
     /// Looks at the store now: something became due.
     pub fn look(&self) {
         self.sweep.notify_one();
@@ -271,24 +278,26 @@ async fn take_in(dispatch: Arc<Dispatch>, mut take_over: TakeOver) {
     }
 }
 
-/// Wakes a lane whose certificate was rotated, mended or switched.
+/// Wakes a lane whose certificate was rotated, mended, switched or deleted.
 async fn follow_credentials(dispatch: Arc<Dispatch>) {
     let mut changes = dispatch.rooms.credentials.changes();
-    let mut known: HashMap<CertId, (u32, bool, bool)> = HashMap::default();
+    let mut known: HashMap<CertId, (Edition, bool, bool)> = HashMap::default();
     loop {
-        for certificate in dispatch.rooms.credentials.list(None) {
+        let there = dispatch.rooms.credentials.list(None);
+        for certificate in &there {
             let info = &certificate.info;
-            let state = (info.revision, info.enabled, info.broken.is_some());
+            let state = (info.edition(), info.enabled, info.broken.is_some());
             let before = known.insert(info.cert_id, state);
             if before.is_some_and(|before| before != state) {
-                let lane = dispatch.lane(info.cert_id);
-                let generation = lane.renew_connections(lane.generation());
-                dispatch.rooms.transport.retire(info.cert_id.0, generation);
-                if info.broken.is_none() {
-                    lane.forgive(dispatch.rooms.clock.instant());
-                    dispatch.hurry(info.cert_id);
-                }
+                dispatch.begin_anew(info.cert_id, info.broken.is_none());
             }
+        }
+        let there: HashSet<CertId> = there.iter().map(|cert| cert.info.cert_id).collect();
+        for gone in known.extract_if(|cert_id, _| !there.contains(cert_id)) {
+            // Its number may be given to another, who is to find nothing of it.
+            dispatch.sender.access().forget(gone.0);
+            dispatch.lane(gone.0).set_paused(false);
+            dispatch.begin_anew(gone.0, true);
         }
         if changes.changed().await.is_err() {
             return;
@@ -372,6 +381,18 @@ async fn carry(
 }
 
 impl Dispatch {
+    /// A certificate is another one now: its lane opens connections of its own, and, when it may
+    /// send, forgets old failures and looks at everything that waits.
+    fn begin_anew(self: &Arc<Self>, cert_id: CertId, may_send: bool) {
+        let lane = self.lane(cert_id);
+        let generation = lane.renew_connections(lane.generation());
+        self.rooms.transport.retire(cert_id.0, generation);
+        if may_send {
+            lane.forgive(self.rooms.clock.instant());
+            self.hurry(cert_id);
+        }
+    }
+
     /// Whether nothing may be sent with a certificate although it exists: it is broken or has
     /// ended, and what waits for it waits on. A missing or disabled one is not blocked: the rules
     /// end its deliveries.

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use foldhash::HashSet;
 
 use crate::account::{Account, Accounts};
-use crate::credentials::Credentials;
+use crate::credentials::{Certificate, Credentials};
 use crate::model::app::{App, HonourMute};
+use crate::model::certificate::Privacy;
 use crate::model::device::Device;
 use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
 use crate::model::message::{Element, Message};
@@ -22,6 +23,7 @@ use crate::preferences::receive_options::ReceiveOptions;
 use crate::preferences::window::open_at;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::vendor::Kind;
 
 /// Most withdrawn messages remembered at a time.
 pub const WITHDRAWN_MAX: usize = 1_000_000;
@@ -74,6 +76,11 @@ impl Facts {
             stale_login: self.settings.stale_login,
             foreground_expires: self.settings.foreground_expires,
         }
+    }
+
+    /// Whether a message was withdrawn.
+    pub fn is_withdrawn(&self, message_id: MessageId) -> bool {
+        self.withdrawn.holds(message_id)
     }
 
     /// Accounts and facts of the receivers, in the order asked.
@@ -133,13 +140,20 @@ impl Facts {
         })
     }
 
-    /// Facts of one device.
-    pub fn device(&self, app: AppId, device: &Device, now: UnixMs) -> DeviceFacts {
+    /// Facts of one device that a message is for.
+    pub fn device(
+        &self,
+        app: AppId,
+        message: &Message,
+        device: &Device,
+        now: UnixMs,
+    ) -> DeviceFacts {
         let certificate = match self.credentials.get_of(app, device.cert_id) {
             None => CertificateFacts::Missing,
             Some(certificate) => CertificateFacts::Known {
                 status: certificate.info.status(now),
-                mismatch: !certificate.vendor.profile().platforms.contains(&device.platform),
+                mismatch: !certificate.vendor.profile().platforms.contains(&device.platform)
+                    || !takes(&certificate, message, device),
             },
         };
         DeviceFacts {
@@ -151,6 +165,26 @@ impl Facts {
             token_elsewhere: false,
             certificate,
         }
+    }
+}
+
+/// Whether a device's token takes such a message. Apple calls a token dead that gets what it was
+/// not made for: a token for calls takes nothing but calls, and one of a Live Activity nothing but
+/// what changes that activity, which cannot be said without content.
+fn takes(certificate: &Certificate, message: &Message, device: &Device) -> bool {
+    let options = &certificate.info.options;
+    if !options.voip && !options.live_activity {
+        return true;
+    }
+    match certificate.vendor.own(&message.push).kind {
+        Kind::Voip => options.voip,
+        Kind::LiveActivity => {
+            let activity = message.push.apns_info.live_activity.as_ref();
+            options.live_activity
+                && options.privacy == Privacy::Full
+                && activity.is_some_and(|activity| activity.la_id == device.device_id.as_str())
+        }
+        Kind::Alert | Kind::Silent => false,
     }
 }
 

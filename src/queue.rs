@@ -42,7 +42,7 @@ pub struct Delivery {
     pub user: UserId,
     /// Device.
     pub device_id: DeviceId,
-    /// The token as it was registered when the message was accepted.
+    /// The token, as it was registered when this was last looked at.
     pub token: Token,
     /// When that token was registered.
     pub registered_at: UnixMs,

@@ -17,6 +17,7 @@
 
 use std::time::Duration;
 
+use crate::model::certificate::Options;
 use crate::model::id::{Conversation, MessageId, digest128};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
@@ -69,8 +70,6 @@ pub struct RenderRequest<'a> {
     pub vendor: &'a dyn Vendor,
     /// The certificate it is sent with; its options hold the privacy level.
     pub certificate: &'a SendingCertificate,
-    /// Whether the receiving tokens ring as a call; else a call is shown as an ordinary alert.
-    pub voip_allowed: bool,
     /// What it replaces.
     pub collapse: Collapse,
 }
@@ -97,7 +96,7 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
         Collapse::Never => None,
     };
     let Shown { kind, title, body, subtitle, ext, image, conversation, info } =
-        shown(request, &own, kind(&own, request.voip_allowed), conversation);
+        shown(request, &own, kind(own.kind, &request.certificate.options), conversation);
     let mut notification = Notification {
         kind,
         title,
@@ -128,10 +127,13 @@ fn conversation(message: &Message) -> String {
     place.to_string()
 }
 
-/// A call without a token that rings as one is an ordinary alert (trtc.io/document/77715).
-fn kind(own: &Own<'_>, voip_allowed: bool) -> Kind {
-    match own.kind {
-        Kind::Voip if !voip_allowed => Kind::Alert,
+/// What a notification that its vendor knows as `own` is for the tokens of a certificate. A call
+/// without a token that rings as one is an ordinary alert (trtc.io/document/77715); where no
+/// activity has a token, the app is woken to change it itself.
+pub fn kind(own: Kind, options: &Options) -> Kind {
+    match own {
+        Kind::Voip if !options.voip => Kind::Alert,
+        Kind::LiveActivity if !options.live_activity => Kind::Silent,
         kind => kind,
     }
 }
@@ -226,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_rings_only_where_a_token_can() {
-        let rest = format!(r#"{HI},"OfflinePushInfo":{{"ApnsInfo":{{"IsVoipPush":1}}}}"#);
-        let kind = |allowed| {
-            rendered(&rest, &Stub::apple(), |request| request.voip_allowed = allowed)
-                .notification
-                .kind
-        };
-        assert_eq!((kind(true), kind(false)), (Kind::Voip, Kind::Alert));
+    fn a_call_rings_and_an_activity_changes_only_where_a_token_can() {
+        let plain = Options::default();
+        let calls = Options { voip: true, ..Options::default() };
+        let activities = Options { live_activity: true, ..Options::default() };
+        assert_eq!(kind(Kind::Voip, &calls), Kind::Voip);
+        assert_eq!(kind(Kind::Voip, &plain), Kind::Alert);
+        assert_eq!(kind(Kind::LiveActivity, &activities), Kind::LiveActivity);
+        assert_eq!(kind(Kind::LiveActivity, &plain), Kind::Silent);
     }
 
     #[test]

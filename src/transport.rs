@@ -237,12 +237,21 @@ impl Transport {
     /// flight on them finish; then they close. A lane still carrying an older generation would
     /// open connections of its own again, until they idle out or `retire` is called again.
     pub fn retire(&self, cert: u32, generation_below: u32) {
+        self.keep(|key| key.cert != cert || key.generation >= generation_below);
+    }
+
+    /// Stops using the connections of this lane's very generation, as [`Transport::retire`] does.
+    pub fn leave(&self, lane: &Lane) {
+        self.keep(|key| (key.cert, key.generation) != (lane.cert, lane.generation));
+    }
+
+    fn keep(&self, keeps: impl Fn(&PoolKey) -> bool) {
         let _writing = self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let pools = self.inner.pools.load();
         let Some(pools) = pools.as_ref() else { return };
         let kept = pools
             .iter()
-            .filter(|(key, _)| key.cert != cert || key.generation >= generation_below)
+            .filter(|(key, _)| keeps(key))
             .map(|(key, pool)| (key.clone(), pool.clone()))
             .collect();
         self.inner.pools.store(Arc::new(Some(kept)));

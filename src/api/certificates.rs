@@ -301,7 +301,7 @@ pub async fn verify(
     let verified = api.dispatch.verify(&certificate).await;
     if verified.ok && certificate.info.broken.is_some() {
         let info = &certificate.info;
-        if api.credentials.mark_broken(info.cert_id, info.revision, None).await? {
+        if api.credentials.mark_broken(info.cert_id, info.edition(), None).await? {
             let vendor = certificate.vendor.profile().name;
             events::certificate_mended(info.cert_id.0, vendor);
         }

@@ -164,7 +164,7 @@ pub async fn withdraw_message(
     for device in trace.opening.deliveries.iter().filter_map(|delivery| delivery.device.as_ref()) {
         if !lanes.contains(&device.cert_id) {
             lanes.push(device.cert_id);
-            api.dispatch.hurry(device.cert_id);
+            api.dispatch.withdraw(device.cert_id, message_id);
         }
     }
     let mut answer = json!({ "message_id": message_id, "status": "withdrawn" });

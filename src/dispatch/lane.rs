@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::dispatch::DispatchSettings;
 use crate::dispatch::breaker::{Breaker, Passage};
-use crate::model::id::CertId;
+use crate::model::id::{CertId, MessageId};
 use crate::model::time::UnixMs;
 use crate::outcome::Effect;
 use crate::queue::handover::FullLanes;
@@ -151,18 +151,28 @@ impl Lane {
         self.waiting().take_all()
     }
 
-    /// The parcels to start now. A blocked or paused lane starts only what has expired, so that it
-    /// can end.
+    /// A message was withdrawn: what waits of it is to end, also while this lane may not send.
+    pub fn withdraw(&self, message_id: MessageId) {
+        if self.waiting().withdraw(message_id) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The parcels to start now. A blocked or paused lane starts only what has expired or was
+    /// withdrawn, so that it can end.
     pub fn take(&self, blocked: bool, now: UnixMs, instant: Instant) -> Vec<Held> {
         let mut pace = self.pace();
         let mut waiting = self.waiting();
+        let mut taken = waiting.take_withdrawn();
+        for held in &taken {
+            pace.start(held);
+        }
         if let Some(most) = pace.passes(blocked, instant) {
-            let mut taken = Vec::new();
             while taken.len() < most {
                 let Some(held) = self.start_next(&mut pace, &mut waiting, instant) else { break };
                 taken.push(held);
             }
-            if taken.len() == TOGETHER_MAX {
+            if taken.len() >= TOGETHER_MAX {
                 self.wake.notify_one();
             }
             return taken;
@@ -171,7 +181,8 @@ impl Lane {
         for held in &expired {
             pace.start(held);
         }
-        expired
+        taken.extend(expired);
+        taken
     }
 
     /// The parcel to start after another one was answered. A large one may leave room for several:
@@ -307,10 +318,16 @@ impl Lane {
         pace.failed_handshakes
     }
 
-    /// Whether "this token is dead" is believed: not when a long run of such answers, none
-    /// accepted between, says that the credential is wrong.
-    pub fn believes_dead(&self) -> bool {
-        self.pace().suspects < self.suspects_max
+    /// Whether "this token is dead" is believed of a parcel's tokens: not when they end a long run of
+    /// such answers, none accepted between, which says that the credential is wrong.
+    pub fn belief(&self, effect: &Effect) -> Belief {
+        let before = self.pace().suspects;
+        match before.saturating_add(effect.suspects) {
+            _ if effect.accepted > 0 => Belief::Held,
+            run if run < self.suspects_max => Belief::Held,
+            _ if before < self.suspects_max && effect.suspects > 0 => Belief::Lost,
+            _ => Belief::None,
+        }
     }
 
     /// Learns from a settled parcel. Answers whether the breaker opened or closed by it.
@@ -343,6 +360,17 @@ impl Lane {
     pub fn learn_nothing(&self) {
         self.pace().breaker.unprobe();
     }
+}
+
+/// Whether a vendor is believed that calls tokens dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// It is.
+    Held,
+    /// Not from this parcel on.
+    Lost,
+    /// It was not before.
+    None,
 }
 
 /// A breaker's turn.
@@ -414,6 +442,24 @@ pub(super) mod tests {
         assert_eq!(lane.renew_connections(first), second, "that was on the old ones");
         assert_eq!(lane.generation(), second);
         assert_ne!(lane.renew_connections(second), second);
+    }
+
+    #[test]
+    fn a_long_run_of_dead_tokens_is_not_believed_from_its_first_parcel_on() {
+        let lane = lane();
+        let says =
+            |suspects, accepted| Effect { asked: true, suspects, accepted, ..Effect::default() };
+        let settle = |effect: Effect| {
+            let belief = lane.belief(&effect);
+            lane.learn(&effect, Instant::now());
+            belief
+        };
+        assert_eq!(lane.belief(&says(3, 0)), Belief::Lost, "one parcel may hold the whole run");
+        assert_eq!(settle(says(2, 0)), Belief::Held);
+        assert_eq!(settle(says(1, 0)), Belief::Lost);
+        assert_eq!(settle(says(1, 0)), Belief::None);
+        assert_eq!(settle(says(5, 1)), Belief::Held, "what it took proves the credential");
+        assert_eq!(settle(says(1, 0)), Belief::Held);
     }
 
     #[tokio::test]

@@ -10,12 +10,13 @@ use crate::credentials::Certificate;
 use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
+use crate::model::id::{DeviceId, Token, UserId};
 use crate::model::message::Notice;
 use crate::model::reason::{Reason, Terminal};
 use crate::outcome::{self, Said};
 use crate::policy::{self, Phase};
-use crate::queue::{self, Held};
-use crate::registry::Registry;
+use crate::queue::{self, Delivery, Held, Parcel};
+use crate::registry::{Registry, Standing};
 use crate::render::{Collapse, Reader, RenderRequest, render};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
@@ -124,7 +125,7 @@ impl Dispatch {
         &self,
         lane: &Lane,
         certificate: Option<&Certificate>,
-        held: &Held,
+        held: &mut Held,
     ) -> Result<(Vec<Said>, u32), StoreError> {
         // Signing in may take long. It comes before the second look, so that nothing but the
         // request itself lies between that look and the vendor.
@@ -164,8 +165,32 @@ impl Dispatch {
         Ok((said, generation))
     }
 
+    /// How the deliveries of a parcel stand now. A device that got another token meanwhile gets the
+    /// push there.
+    async fn standings(&self, parcel: &mut Parcel) -> Result<Vec<Standing>, StoreError> {
+        let (app, cert_id) = (parcel.app, parcel.cert_id);
+        let registry = &self.sender.registry;
+        let standings = registry.standings(app, cert_id, named(&parcel.deliveries)).await?;
+        let mut is_renewed = false;
+        for (delivery, standing) in parcel.deliveries.iter_mut().zip(&standings) {
+            if let Some(device) = standing.account.device(&delivery.device_id)
+                && device.cert_id == cert_id
+                && device.token != delivery.token
+            {
+                delivery.token = device.token.clone();
+                delivery.registered_at = device.registered_at;
+                is_renewed = true;
+            }
+        }
+        match is_renewed {
+            false => Ok(standings),
+            true => registry.standings(app, cert_id, named(&parcel.deliveries)).await,
+        }
+    }
+
     /// Asks the rules again on fresh reads; `None` for what may go out.
-    async fn look_again(&self, held: &Held) -> Result<Vec<Option<Said>>, StoreError> {
+    async fn look_again(&self, held: &mut Held) -> Result<Vec<Option<Said>>, StoreError> {
+        let standings = self.standings(&mut held.parcel).await?;
         let parcel = &held.parcel;
         let now = self.rooms.clock.now();
         let app = self.rooms.apps.get(parcel.app);
@@ -173,9 +198,6 @@ impl Dispatch {
         let settings = self.rooms.facts.rule_settings(app.as_deref());
         let mut message = crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
         message.expires_at = parcel.expires_at;
-        let asked = parcel.deliveries.iter();
-        let asked = asked.map(|asked| (&asked.user, &asked.device_id, &asked.token));
-        let standings = self.sender.registry.standings(parcel.app, parcel.cert_id, asked).await?;
         let mut said = Vec::with_capacity(parcel.deliveries.len());
         for (delivery, standing) in parcel.deliveries.iter().zip(&standings) {
             let account = &*standing.account;
@@ -183,15 +205,12 @@ impl Dispatch {
             let facts = &self.rooms.facts;
             let receiver =
                 facts.receiver(parcel.app, &held.message, parcel.message_id, asked, now).await?;
-            let device = account
-                .device(&delivery.device_id)
-                .filter(|device| device.cert_id == parcel.cert_id)
-                .map(|device| {
-                    let mut facts = self.rooms.facts.device(parcel.app, device, now);
-                    let is_same = device.token == delivery.token;
-                    facts.token_elsewhere = !(is_same && standing.owns_token);
-                    facts
-                });
+            let device = account.device(&delivery.device_id).map(|device| {
+                let mut facts = facts.device(parcel.app, &held.message, device, now);
+                let is_same = device.cert_id == parcel.cert_id && device.token == delivery.token;
+                facts.token_elsewhere = !(is_same && standing.owns_token);
+                facts
+            });
             let facts = policy::Facts {
                 now,
                 phase: Phase::Send,
@@ -290,7 +309,6 @@ impl Dispatch {
             default_locale,
             vendor: certificate.vendor,
             certificate: &certificate.sending,
-            voip_allowed: certificate.info.options.voip,
             collapse: match held.message.notice {
                 Some(Notice::Recalled(replaced)) => Collapse::Message(replaced),
                 Some(Notice::Summed(_)) | None => Collapse::Never,
@@ -333,6 +351,13 @@ impl Dispatch {
         };
         answers.into_iter().map(|answer| Said::Answered { answer, status, latency }).collect()
     }
+}
+
+/// What the registry is asked of deliveries.
+fn named(
+    deliveries: &[Delivery],
+) -> impl ExactSizeIterator<Item = (&UserId, &DeviceId, &Token)> + Clone + Send {
+    deliveries.iter().map(|asked| (&asked.user, &asked.device_id, &asked.token))
 }
 
 /// A refusal of the right to send that another access token will not change.

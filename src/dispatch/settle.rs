@@ -9,7 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::credentials::{self, Certificate};
 use crate::dispatch::Dispatch;
-use crate::dispatch::lane::{Lane, Turn};
+use crate::dispatch::lane::{Belief, Lane, Turn};
 use crate::outcome::{Effect, Settlement};
 use crate::results::event::{CertificateBroken, Event};
 use crate::store::{Batch, StoreError};
@@ -94,8 +94,16 @@ impl Dispatch {
         generation: u32,
         effect: Option<Effect>,
     ) {
-        if effect.is_some() && lane.believes_dead() {
-            self.rooms.outcome.retire_dead(parcel).await;
+        if let Some(effect) = &effect {
+            match lane.belief(effect) {
+                Belief::Held => self.rooms.outcome.retire_dead(parcel).await,
+                Belief::Lost => {
+                    let vendor = parcel.certificate.as_deref();
+                    let vendor = vendor.map_or("", |cert| cert.vendor.profile().name);
+                    events::tokens_doubted(lane.cert_id().0, vendor, effect.suspects);
+                }
+                Belief::None => {}
+            }
         }
         // First let go of it: what follows may look for its row, which is due again.
         lane.release(parcel.held.id());
@@ -160,7 +168,7 @@ impl Dispatch {
         let marked = self
             .rooms
             .credentials
-            .mark_broken_and(info.cert_id, info.revision, Some(why.clone()), batch)
+            .mark_broken_and(info.cert_id, info.edition(), Some(why.clone()), batch)
             .await;
         match marked {
             Ok(true) => {

@@ -169,7 +169,13 @@ async fn claim(
     let mut failed = None;
     for ((held, since), result) in claims.into_iter().zip(since).zip(results) {
         match result {
-            Ok(()) => surplus.extend(lane.push(held, since)),
+            Ok(()) => {
+                let message_id = held.parcel.message_id;
+                surplus.extend(lane.push(held, since));
+                if dispatch.rooms.facts.is_withdrawn(message_id) {
+                    lane.withdraw(message_id);
+                }
+            }
             Err(StoreError::Conflict) => {}
             Err(error) => failed = Some(error),
         }

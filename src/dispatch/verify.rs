@@ -38,7 +38,8 @@ pub struct Verified {
 }
 
 impl Dispatch {
-    /// Connections used for trying out only: what is wrong with them disturbs no lane.
+    /// Connections used for one trial only: what is wrong with them disturbs no lane, and the next
+    /// trial must not present an identity from before a rotation.
     fn trial(&self, certificate: &Certificate) -> Connections {
         self.sender().connections(certificate, u32::MAX)
     }
@@ -46,15 +47,25 @@ impl Dispatch {
     /// Asks the vendor whether a certificate works, without ringing anyone where it can.
     pub async fn verify(self: &Arc<Self>, certificate: &Certificate) -> Verified {
         let connections = self.trial(certificate);
+        let verified = self.verify_over(&connections, certificate).await;
+        self.transport().leave(&connections);
+        verified
+    }
+
+    async fn verify_over(
+        self: &Arc<Self>,
+        connections: &Connections,
+        certificate: &Certificate,
+    ) -> Verified {
         // A token got before the vendor changed its mind proves nothing. One that was made here is
         // kept: APNs refuses a second one within twenty minutes, on every connection.
         let sign_in = certificate.vendor.sign_in(&certificate.sending, self.rooms.clock.now());
         if matches!(sign_in, SignIn::Exchange(_))
-            && let Ok(Some(token)) = self.sender().access().current(certificate, &connections).await
+            && let Ok(Some(token)) = self.sender().access().current(certificate, connections).await
         {
             self.sender().access().refuse(certificate, &token);
         }
-        let access = match self.sender().access().current(certificate, &connections).await {
+        let access = match self.sender().access().current(certificate, connections).await {
             Ok(access) => access,
             Err(answer) => return verified(certificate, answer, 0, ""),
         };
@@ -70,7 +81,7 @@ impl Dispatch {
         };
         let target =
             Target { token: Token("probe".into()), push_id: uuid::Uuid::nil(), badge: None };
-        match self.transport().send(&connections, &request).await {
+        match self.transport().send(connections, &request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let answer = one(certificate.vendor.decode(&reply, &[target], now));
@@ -92,7 +103,19 @@ impl Dispatch {
         desc: String,
     ) -> Verified {
         let connections = self.trial(certificate);
-        let access = match self.sender().access().current(certificate, &connections).await {
+        let sent = self.test_push_over(&connections, certificate, token, (title, desc)).await;
+        self.transport().leave(&connections);
+        sent
+    }
+
+    async fn test_push_over(
+        self: &Arc<Self>,
+        connections: &Connections,
+        certificate: &Certificate,
+        token: Token,
+        (title, desc): (String, String),
+    ) -> Verified {
+        let access = match self.sender().access().current(certificate, connections).await {
             Ok(access) => access,
             Err(answer) => return verified(certificate, answer, 0, ""),
         };
@@ -126,7 +149,7 @@ impl Dispatch {
             let says = "the push could not be built";
             return verified(certificate, Answer::new(Verdict::Refused, "", says), 0, "");
         };
-        match self.transport().send(&connections, &push.request).await {
+        match self.transport().send(connections, &push.request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let hidden = raw.replace(target.token.as_str(), "<token>");

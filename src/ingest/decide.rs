@@ -17,6 +17,7 @@ use crate::policy::{self, DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings
 use crate::queue::Delivery;
 use crate::registry::{Registry, badge_key};
 use crate::render::badge::badge;
+use crate::render::kind;
 use crate::store::{Key, Store, StoreError};
 use crate::trace::{DeliveryOpening, DeviceOpening, Opening};
 use crate::vendor::Kind;
@@ -89,7 +90,7 @@ impl Decider {
                 })
             };
             for device in account.devices.iter().filter(meant) {
-                let device_facts = self.facts.device(app.app, device, now);
+                let device_facts = self.facts.device(app.app, message, device, now);
                 let opened = self.describe(app.app, device, device_facts);
                 let decision = ground.decide(user, &receiver, Some(opened));
                 if decision.ended.is_none() {
@@ -154,10 +155,12 @@ impl Decider {
         allowed: &mut [Allowed],
     ) -> Result<Vec<(Key, i64)>, StoreError> {
         // Where the vendor adds, or shows no badge, our own count is not needed.
+        let kind = |allowed: &Allowed| {
+            let certificate = &allowed.certificate;
+            kind(certificate.vendor.own(&ground.message.push).kind, &certificate.info.options)
+        };
         let is_absolute = |allowed: &Allowed| {
-            let vendor = allowed.certificate.vendor;
-            vendor.profile().badge_per_target
-                && vendor.own(&ground.message.push).kind == Kind::Alert
+            allowed.certificate.vendor.profile().badge_per_target && kind(allowed) == Kind::Alert
         };
         let asked: Vec<_> = allowed
             .iter()
@@ -174,8 +177,7 @@ impl Decider {
             let absolute = is_absolute(allowed);
             let before = if absolute { unread.next().unwrap_or(0) } else { 0 };
             let vendor = allowed.certificate.vendor;
-            let kind = vendor.own(&ground.message.push).kind;
-            let (number, after) = badge(ground.message, vendor, kind, before);
+            let (number, after) = badge(ground.message, vendor, kind(allowed), before);
             let delivery = &mut allowed.delivery;
             delivery.badge = number;
             if absolute && after != before {

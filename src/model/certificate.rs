@@ -79,6 +79,9 @@ pub struct Options {
     pub template_id: Option<String>,
     /// APNs: its tokens are PushKit tokens, which ring as a call.
     pub voip: bool,
+    /// APNs: its tokens are those of Live Activities, each registered under a device id that is the
+    /// activity's `LaId`.
+    pub live_activity: bool,
     /// APNs: always set `mutable-content`.
     pub mutable_content: bool,
     /// FCM: `data` sends a data message, `notification` (default) lets the system show it.
@@ -118,6 +121,14 @@ pub enum CertificateStatus {
     Broken,
 }
 
+/// One secret of one certificate. No other has the same, not even that of a later certificate under
+/// the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edition {
+    created_at: UnixMs,
+    revision: u32,
+}
+
 /// The public half of a certificate: everything `GET` may answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CertificateInfo {
@@ -152,6 +163,11 @@ pub struct CertificateInfo {
 }
 
 impl CertificateInfo {
+    /// Which secret this is.
+    pub fn edition(&self) -> Edition {
+        Edition { created_at: self.created_at, revision: self.revision }
+    }
+
     /// Within how many days it ends, when that is soon: at most 30, at least 1. `None` when there
     /// is time, when it has ended, or never ends.
     pub fn ends_within_days(&self, now: UnixMs) -> Option<u64> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::time::UnixMs;
+use crate::outcome::fate::pause;
 use crate::outcome::{OutcomeSettings, Said};
 use crate::vendor::{ThrottleScope, Verdict};
 
@@ -50,7 +51,7 @@ impl Effect {
             Verdict::TokenDead { suspect: true, .. } => self.suspects += 1,
             Verdict::TokenDead { .. } | Verdict::Refused => {}
             Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate } => {
-                let wait = retry_after.unwrap_or(settings.throttle_default);
+                let wait = pause(retry_after, settings);
                 self.throttled = Some(self.throttled.map_or(wait, |known| known.max(wait)));
             }
             Verdict::Throttled { .. } => {}

@@ -11,6 +11,9 @@ use crate::vendor::Verdict;
 
 use FateAt::{Ended, Retried};
 
+/// Shortest pause of a vendor that throttles.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
 /// What a verdict means for one delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -65,6 +68,12 @@ impl Outcome {
     }
 }
 
+/// How long a vendor that throttles is left alone. It may say "now", or a time that is past: as such
+/// tries count for nothing, they would never end.
+pub(super) fn pause(retry_after: Option<Duration>, settings: &OutcomeSettings) -> Duration {
+    retry_after.unwrap_or(settings.throttle_default).max(PAUSE_MIN)
+}
+
 /// The one place that acts on a verdict (design, section 7).
 fn fate(
     verdict: Verdict,
@@ -77,8 +86,7 @@ fn fate(
         Verdict::TokenDead { .. } => Fate::End(Terminal::TokenDead),
         Verdict::Refused => Fate::End(Terminal::Refused),
         Verdict::Throttled { retry_after, .. } => {
-            let after = retry_after.unwrap_or(settings.throttle_default);
-            Fate::Again { counts: false, after: Some(after) }
+            Fate::Again { counts: false, after: Some(pause(retry_after, settings)) }
         }
         Verdict::Unavailable { retry_after } => Fate::Again { counts: true, after: retry_after },
         // The first refusal is answered with a new access token, at once; after that the
@@ -122,6 +130,7 @@ mod tests {
             |retry_after| Verdict::Throttled { retry_after, scope: ThrottleScope::Certificate };
         assert_eq!(decide(throttled(None), true, false), again(false, secs(10)));
         assert_eq!(decide(throttled(secs(3)), true, false), again(false, secs(3)));
+        assert_eq!(decide(throttled(secs(0)), true, false), again(false, secs(1)));
         let unavailable = Verdict::Unavailable { retry_after: secs(7) };
         assert_eq!(decide(unavailable, true, false), again(true, secs(7)));
         let rejected = |renew| Verdict::AuthRejected { renew };

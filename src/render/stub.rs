@@ -179,7 +179,7 @@ fn certificate_of(options: Options) -> SendingCertificate {
 }
 
 pub(crate) fn certificate() -> SendingCertificate {
-    certificate_of(Options::default())
+    certificate_of(Options { voip: true, live_activity: true, ..Options::default() })
 }
 
 pub(crate) fn certificate_with_sound(sound: &str) -> SendingCertificate {
@@ -187,7 +187,7 @@ pub(crate) fn certificate_with_sound(sound: &str) -> SendingCertificate {
 }
 
 pub(crate) fn private_certificate(privacy: Privacy) -> SendingCertificate {
-    certificate_of(Options { privacy, ..Options::default() })
+    certificate_of(Options { privacy, voip: true, live_activity: true, ..Options::default() })
 }
 
 /// A message from `mina` to `joon`; `rest` are its other fields.
@@ -208,7 +208,6 @@ pub(crate) fn request<'a>(message: &'a Message, vendor: &'a Stub) -> RenderReque
         default_locale: "en",
         vendor,
         certificate: &CERTIFICATE,
-        voip_allowed: true,
         collapse: Collapse::Never,
     }
 }

@@ -53,6 +53,8 @@ pub const CERTIFICATES_BROKEN: &str = "offpush_certificates_broken_total";
 pub const REQUESTS_UNANSWERED: &str = "offpush_requests_unanswered_total";
 /// Refusals that clocks which differ explain, by vendor.
 pub const CLOCK_REFUSALS: &str = "offpush_clock_refusals_total";
+/// Runs of tokens called dead that were not believed.
+pub const TOKENS_DOUBTED: &str = "offpush_tokens_doubted_total";
 /// Certificates by status.
 pub const CERTIFICATES: &str = "offpush_certificates";
 /// Push results that chat servers took, by kind.
@@ -85,6 +87,10 @@ pub(in crate::telemetry) fn describe_all() {
     describe_counter!(TOKENS_RETIRED, "Tokens retired on a vendor's word.");
     describe_counter!(CERTIFICATES_BROKEN, "Times a vendor refused a certificate.");
     describe_counter!(REQUESTS_UNANSWERED, "Requests to vendors without an answer, by cause.");
+    describe_counter!(
+        TOKENS_DOUBTED,
+        "Runs of tokens called dead that were not believed, by vendor."
+    );
     describe_counter!(CLOCK_REFUSALS, "Refusals that clocks which differ explain, by vendor.");
     describe_gauge!(CERTIFICATES, "Certificates, by status.");
     describe_counter!(RESULTS_POSTED, "Push results that chat servers took, by kind.");
@@ -273,6 +279,18 @@ pub fn lanes_measured(running: usize, paused: usize, open: usize) {
 /// A lane's breaker opened after a run of failures.
 pub fn breaker_opened(cert_id: u32, vendor: &'static str, failures: u32, why: &str) {
     warn!(cert_id, vendor, failures, why, "breaker opened, the vendor does not answer");
+}
+
+/// A vendor called so many tokens in a row dead that its credential must be wrong. They are kept.
+pub fn tokens_doubted(cert_id: u32, vendor: &'static str, tokens: usize) {
+    counter!(TOKENS_DOUBTED, "vendor" => vendor).increment(1);
+    error!(
+        cert_id,
+        vendor,
+        tokens,
+        "one token after the other is called dead: they are kept, check bundle id, package name \
+         and environment of the certificate"
+    );
 }
 
 /// A lane's breaker closed again.

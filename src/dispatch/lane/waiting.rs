@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use foldhash::HashMap;
 
+use crate::model::id::MessageId;
 use crate::model::time::UnixMs;
 use crate::queue::{Held, ParcelId};
 
@@ -20,6 +21,8 @@ pub(super) struct Waiting {
     ready: [VecDeque<Held>; 3],
     /// Everything this lane holds, waiting or at the vendor, and since when it could go.
     held: HashMap<ParcelId, UnixMs>,
+    /// Of withdrawn messages: they only end, which a lane that may not send does too.
+    withdrawn: Vec<Held>,
     taken: u64,
     /// None of those that wait expires before; `None` when nothing came since it was looked for.
     expire_from: Option<UnixMs>,
@@ -77,7 +80,24 @@ impl Waiting {
     /// Everything that waits.
     pub(super) fn take_all(&mut self) -> Vec<Held> {
         (self.expire_from, self.leases_from) = (None, None);
-        self.ready.iter_mut().flat_map(|ready| ready.drain(..)).collect()
+        let ready = self.ready.iter_mut().flat_map(|ready| ready.drain(..));
+        ready.chain(self.withdrawn.drain(..)).collect()
+    }
+
+    /// Takes the parcels of a withdrawn message out of the line. Answers whether there were any.
+    pub(super) fn withdraw(&mut self, message_id: MessageId) -> bool {
+        let is_it = |held: &Held| held.parcel.message_id == message_id;
+        for ready in self.ready.iter_mut().filter(|ready| ready.iter().any(is_it)) {
+            let (its, others): (Vec<_>, Vec<_>) = ready.drain(..).partition(is_it);
+            ready.extend(others);
+            self.withdrawn.extend(its);
+        }
+        !self.withdrawn.is_empty()
+    }
+
+    /// The parcels of withdrawn messages.
+    pub(super) fn take_withdrawn(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.withdrawn)
     }
 
     /// Since when the one could go that waits longest.

@@ -157,6 +157,32 @@ async fn a_wrong_certificate_of_an_apple_key_holds_up_no_other() {
     assert_eq!(attempts.as_array().map(Vec::len), Some(1));
 }
 
+/// Neither its access token nor its pause.
+#[tokio::test]
+async fn a_number_that_is_used_again_finds_nothing_of_the_certificate_before() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let mut upload = sims.upload("huawei");
+    upload["cert_id"] = json!(70);
+    relay.admin.post(&relay.path("/certificates"), &upload).await;
+    relay.device("joon", "huawei", 70, 1).await;
+    let taken = relay.send(&text("mina", "joon", 1, "hello")).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+    relay.admin.post("/v1/lanes/70/pause", &json!({})).await;
+    let waits = relay.send(&text("mina", "joon", 2, "hello")).await;
+    let path = relay.path("/certificates/70");
+    relay.admin.call("DELETE", &path, &Value::Null).await;
+    let explained = relay.settled(&waits["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["reason"], "cert_not_found", "{explained:#}");
+    upload["credential"]["client_secret"] = json!("another-secret");
+    relay.admin.post(&relay.path("/certificates"), &upload).await;
+    relay.send(&text("mina", "joon", 3, "hello")).await;
+    until("the certificate is broken", async || relay.admin.get(&path).await["status"] == "broken")
+        .await;
+    assert_eq!(sims.shown("huawei").len(), 1);
+}
+
 #[tokio::test]
 async fn what_was_renewed_for_an_old_secret_is_renewed_for_again_after_a_rotation() {
     let sims = Sims::start().await;

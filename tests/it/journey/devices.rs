@@ -104,6 +104,91 @@ async fn a_device_with_a_new_token_stays_listed_under_its_certificate_and_rings_
 }
 
 #[tokio::test]
+async fn what_waited_rings_at_the_new_token_and_not_under_another_certificate() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let (before, after) =
+        (relay.certificate(&sims, "huawei").await, relay.certificate(&sims, "huawei").await);
+    log_in(&relay, "joon", before, "first-token").await;
+    pause(&relay, before, true).await;
+    let renewed = relay.send(&text("mina", "joon", 1, "hello")).await;
+    log_in(&relay, "joon", before, "second-token").await;
+    pause(&relay, before, false).await;
+    let explained = relay.settled(&renewed["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+    let rung: Vec<_> = sims.shown("huawei").into_iter().map(|shown| shown.token).collect();
+    assert_eq!(rung, ["second-token"]);
+    pause(&relay, before, true).await;
+    let moved = relay.send(&text("mina", "joon", 2, "hello")).await;
+    log_in(&relay, "joon", after, "third-token").await;
+    pause(&relay, before, false).await;
+    let explained = relay.settled(&moved["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["reason"], "token_moved", "{explained:#}");
+}
+
+#[tokio::test]
+async fn a_withdrawn_message_ends_also_in_a_lane_that_stands_still() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let cert_id = relay.certificate(&sims, "huawei").await;
+    log_in(&relay, "joon", cert_id, "a-token").await;
+    pause(&relay, cert_id, true).await;
+    let stays = relay.send(&text("mina", "joon", 1, "stays")).await;
+    let taken = relay.send(&text("mina", "joon", 2, "goes")).await;
+    let id = taken["message_id"].as_str().expect("an id");
+    let path = relay.path(&format!("/messages/{id}"));
+    relay.admin.call("DELETE", &path, &Value::Null).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "cancelled", "{explained:#}");
+    let explained = relay.explain(&stays["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "in_flight", "{explained:#}");
+    assert_eq!(sims.shown("huawei").len(), 0);
+}
+
+/// Apple calls a token dead that gets what it was not made for.
+#[tokio::test]
+async fn a_token_for_calls_or_an_activity_gets_nothing_else() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let mut cert_ids = Vec::new();
+    for options in [json!({}), json!({ "voip": true }), json!({ "live_activity": true })] {
+        let mut upload = sims.upload("apns");
+        upload["options"] = options;
+        let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+        cert_ids.push(created["cert_id"].as_u64().expect("a cert_id"));
+    }
+    for (number, (device, cert_id)) in ["phone", "calls", "ride-7"].iter().zip(cert_ids).enumerate()
+    {
+        let path = relay.path(&format!("/users/joon/devices/{device}"));
+        let token = crate::harness::token_of("apns", "joon", number);
+        let body = json!({ "cert_id": cert_id, "token": token, "platform": "ios" });
+        relay.admin.put(&path, &body).await;
+    }
+    let activity = |id: &str| {
+        json!({ "ApnsInfo": { "LiveActivity": {
+            "LaId": id, "Event": "update", "ContentState": { "minutes": 5 } } } })
+    };
+    let cases = [
+        (json!({}), "pushed", "cert_mismatch", "cert_mismatch"),
+        (json!({ "ApnsInfo": { "IsVoipPush": 1 } }), "pushed", "pushed", "cert_mismatch"),
+        (activity("ride-7"), "pushed", "cert_mismatch", "pushed"),
+        (activity("ride-8"), "pushed", "cert_mismatch", "cert_mismatch"),
+    ];
+    for (random, (info, phone, calls, ride)) in (0..).zip(cases) {
+        let mut message = text("mina", "joon", random, "hello");
+        message["OfflinePushInfo"] = info;
+        let taken = relay.send(&message).await;
+        let explained = relay.settled(&taken["message_id"]).await;
+        for (device, expected) in [("phone", phone), ("calls", calls), ("ride-7", ride)] {
+            let deliveries = explained["deliveries"].as_array().expect("deliveries");
+            let one = deliveries.iter().find(|one| one["device_id"] == device).expect("one each");
+            let said = one["reason"].as_str().or(one["state"].as_str());
+            assert_eq!(said, Some(expected), "{device}: {one:#}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_app_on_screen_or_logged_out_does_not_ring() {
     let sims = Sims::start().await;
     let relay = Relay::start(&sims).await;

@@ -81,9 +81,9 @@ async fn certificates(relay: &Relay, sims: &Sims) -> Certificates {
     relay.admin.put(&path, &json!({ "enabled": false })).await;
     let api = &relay.app.as_ref().expect("it runs").api;
     let number = CertId(u32::try_from(broken).expect("a number"));
-    let revision = api.credentials.get(number).expect("it exists").info.revision;
+    let edition = api.credentials.get(number).expect("it exists").info.edition();
     let why = Some("refused".to_owned());
-    assert!(api.credentials.mark_broken(number, revision, why).await.expect("marked"));
+    assert!(api.credentials.mark_broken(number, edition, why).await.expect("marked"));
     Certificates { active, disabled, broken, apple }
 }
 
