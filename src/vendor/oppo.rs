@@ -184,10 +184,13 @@ impl Vendor for Oppo {
             .map(UnixMs)
             .filter(|at| *at <= now && now.since(*at) < TOKEN_LIFE)
             .unwrap_or(now);
+        // One that has less than the margin left is used for half of it: asked again at once, OPPO
+        // would hand out the same token for every push.
+        let left = TOKEN_LIFE.saturating_sub(now.since(issued_at));
         Ok(AccessToken {
             value: Arc::new(SecretString::from(value)),
             issued_at,
-            renew_at: issued_at.after(TOKEN_LIFE - RENEW_EARLY),
+            renew_at: now.after(left - RENEW_EARLY.min(left / 2)),
             expires_at: issued_at.after(TOKEN_LIFE),
             header: Arc::default(),
         })
