@@ -58,6 +58,37 @@ fn a_full_parcel_is_one_request() {
     }
 }
 
+/// OPPO repeats the content for every target: a long `Ext` for a full parcel is several requests.
+#[test]
+fn a_request_to_oppo_is_at_most_a_mebibyte() {
+    let certificate = certificate("oppo", &good_credential("oppo"), &json!({}));
+    let targets: Vec<Target> =
+        (0..1_000).map(|at| target(at, &format!("OPPO_CN_{at:032}"), None)).collect();
+    // Plain text, text that a form writes with nine bytes a character, and the longest OPPO takes.
+    for (ext, most) in [("x".repeat(1_000), 4), ("家".repeat(1_000), 16), ("家".repeat(3_990), 40)]
+    {
+        let notification = notification(&json!({ "ext": ext }), &json!({}));
+        let (certificate, targets) = (&certificate, targets.as_slice());
+        let call =
+            Call { certificate, access: None, notification: &notification, targets, now: NOW };
+        let pushes = vendor("oppo").encode(&call);
+        assert!((2..=most).contains(&pushes.len()), "{} requests", pushes.len());
+        let mut next = 0;
+        for push in &pushes {
+            assert_eq!(push.targets.start, next);
+            next = push.targets.end;
+            let body = &push.request.body;
+            assert!(body.len() <= 1 << 20, "{} bytes", body.len());
+            let field = form_urlencoded::parse(body).find(|(name, _)| name == "messages");
+            let messages: Vec<Value> =
+                serde_json::from_str(&field.expect("messages").1).expect("an array");
+            let asked = messages.iter().map(|message| message["target_value"].as_str());
+            assert!(asked.eq(targets[push.targets.clone()].iter().map(|t| Some(t.token.as_str()))));
+        }
+        assert_eq!(next, targets.len());
+    }
+}
+
 #[test]
 fn huaweis_payload_is_its_largest_body_without_tokens() {
     let options = json!({"badge_class": "com.app.Main", "receipt_id": "RCP1"});
