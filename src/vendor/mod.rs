@@ -27,7 +27,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Reply, Request};
 use crate::vendor::clocks::Blame;
 use crate::vendor::profile::{Endpoints, Profile};
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 
 pub mod apns;
@@ -397,11 +397,11 @@ pub trait Vendor: Send + Sync + 'static {
         false
     }
 
-    /// Reads a post of receipts whose origin is proven.
+    /// Reads a post of receipts whose origin is proven; an entry it cannot read is counted.
     ///
     /// # Errors
     /// `None` for a vendor without receipts, else what is wrong with the post.
-    fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+    fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         Err(ReceiptError::None)
     }
 

@@ -21,7 +21,7 @@ use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::profile::Profile;
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
 use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
@@ -221,7 +221,7 @@ impl Vendor for Xiaomi {
         Some(Proof::Path)
     }
 
-    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         receipt::read(post.body)
     }
 
