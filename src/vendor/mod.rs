@@ -381,6 +381,15 @@ pub trait Vendor: Send + Sync + 'static {
         now: UnixMs,
     ) -> Option<Request>;
 
+    /// Checks the options of an upload by this vendor's own rules, so that a mistake is told then
+    /// and not with every push.
+    ///
+    /// # Errors
+    /// The field below `options`, and what is wrong with it.
+    fn check_options(&self, _options: &Options) -> Result<(), CredentialError> {
+        Ok(())
+    }
+
     /// How posts of receipts for this certificate prove that they are the vendor's; `None` when
     /// the vendor sends no receipts.
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {

@@ -15,7 +15,7 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::certificate::Environment;
+use crate::model::certificate::{Environment, Options};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
@@ -215,6 +215,11 @@ impl Vendor for Xiaomi {
             ("payload", "probe"),
         ];
         Some(signed_form(material, send_uri(certificate), fields))
+    }
+
+    /// An option that Xiaomi cannot take beside the job key would be left out of every push.
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        message::check_options(options)
     }
 
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
