@@ -219,8 +219,10 @@ impl Credentials {
         now: UnixMs,
     ) -> Result<Arc<Certificate>, CredentialsError> {
         let vendor = required(draft.vendor, "vendor")?;
-        vendor_named(&vendor)?;
+        let known = vendor_named(&vendor)?;
         let credential = required(draft.credential, "credential")?;
+        let options = draft.options.unwrap_or_default();
+        known.check_options(&options)?;
         let name = draft.name.unwrap_or_else(|| vendor.clone());
         let _writing = self.writing.lock().await;
         let cert_id = match draft.cert_id {
@@ -236,7 +238,7 @@ impl Credentials {
             vendor,
             name,
             environment: draft.environment.unwrap_or_default(),
-            options: draft.options.unwrap_or_default(),
+            options,
             enabled: draft.enabled.unwrap_or(true),
             broken: None,
             expires_at: None,
@@ -274,7 +276,10 @@ impl Credentials {
         }
         let mut info = old.info.clone();
         info.name = draft.name.unwrap_or(info.name);
-        info.options = draft.options.unwrap_or(info.options);
+        if let Some(options) = draft.options {
+            old.vendor.check_options(&options)?;
+            info.options = options;
+        }
         info.enabled = draft.enabled.unwrap_or(info.enabled);
         info.environment = draft.environment.unwrap_or(info.environment);
         let credential = match draft.credential {

@@ -28,7 +28,7 @@ use crate::store::{Batch, Key, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, DeliveryOpening, Opening};
 use crate::vendor::Vendor;
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost, What};
+use crate::vendor::receipt::{Collected, Proof, Receipt, ReceiptError, ReceiptPost, What};
 
 /// Where the posts of receipts come in.
 pub const PATH: &str = "/v1/receipts";
@@ -56,6 +56,8 @@ pub struct Taken {
     pub repeated: usize,
     /// Receipts whose delivery is not known, or not any more.
     pub unknown: usize,
+    /// Entries of the post that could not be read.
+    pub unreadable: usize,
     /// Tokens retired.
     pub retired: usize,
 }
@@ -171,12 +173,13 @@ impl Receipts {
         certificates: &[Arc<Certificate>],
         post: &ReceiptPost<'_>,
     ) -> Result<Taken, ReceiptsError> {
-        let receipts = vendor.read_receipts(post)?;
+        let Collected { receipts, unreadable, .. } = vendor.read_receipts(post)?;
         let now = self.clock.now();
         let openings = self.openings(&receipts).await?;
         let found: Vec<Found<'_>> =
             receipts.iter().filter_map(|receipt| find(receipt, &openings, certificates)).collect();
-        let mut taken = Taken { unknown: receipts.len() - found.len(), ..Taken::default() };
+        let unknown = receipts.len() - found.len();
+        let mut taken = Taken { unknown, unreadable, ..Taken::default() };
         let platform = vendor.profile().tencent_platform;
         let mut added: Vec<(AppId, i64)> = Vec::with_capacity(found.len());
         let batches: Vec<(Partition, Batch)> = found
@@ -203,9 +206,12 @@ impl Receipts {
                 taken.retired += self.retire(receipt, says, certificates, now).await?;
             }
         }
-        for (result, count) in
-            [("counted", taken.counted), ("repeated", taken.repeated), ("unknown", taken.unknown)]
-        {
+        for (result, count) in [
+            ("counted", taken.counted),
+            ("repeated", taken.repeated),
+            ("unknown", taken.unknown),
+            ("unreadable", taken.unreadable),
+        ] {
             events::receipts_read(vendor.profile().name, result, count as u64);
         }
         Ok(taken)

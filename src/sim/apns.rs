@@ -33,7 +33,7 @@ const DEVICE_PATH: &str = "/3/device/";
 const TOKEN_DIGITS_MAX: usize = 512;
 /// Streams of a fresh connection (A.10).
 const OPENING_STREAMS: u32 = 1;
-/// Most token-to-topic bindings.
+/// Most tokens remembered with their topic, or with their environment.
 const BINDINGS_MAX: usize = 100_000;
 
 /// Why a request is refused.
@@ -84,7 +84,11 @@ pub struct Apns {
     accounts: Arc<Accounts>,
     sign_ins: SignIns,
     topics: Mutex<HashMap<String, String>>,
+    worlds: Worlds,
 }
+
+/// To which environment tokens belong; shared by production and its sandbox.
+type Worlds = Arc<Mutex<HashMap<String, Environment>>>;
 
 impl Apns {
     /// Production, with fresh keys.
@@ -92,16 +96,19 @@ impl Apns {
         Apns::new(Environment::Production, Arc::new(Accounts::generate()))
     }
 
-    /// The sandbox that knows the same keys.
+    /// The sandbox that knows the same keys. A token belongs to the one of the two that first
+    /// accepted a push to it; the other answers `BadDeviceToken` (A.1).
     pub fn sandbox(&self) -> Self {
-        Apns::new(Environment::Sandbox, Arc::clone(&self.accounts))
+        let worlds = Arc::clone(&self.worlds);
+        Apns { worlds, ..Apns::new(Environment::Sandbox, Arc::clone(&self.accounts)) }
     }
 
     /// A simulator of that environment for those accounts.
     pub fn new(environment: Environment, accounts: Arc<Accounts>) -> Self {
         let sign_ins = SignIns::new(environment);
         let topics = Mutex::default();
-        Apns { environment, lenient: false, accounts, sign_ins, topics }
+        let worlds = Worlds::default();
+        Apns { environment, lenient: false, accounts, sign_ins, topics, worlds }
     }
 
     /// Takes what Apple is seen to tolerate although no text of Apple's allows it: `Bearer`,
@@ -136,10 +143,30 @@ impl Apns {
             None => self.sign_ins.check_token(request, &head, &self.accounts, self.lenient)?,
         }
         let payload = payload::check(&request.body, head.push_type, phones.recording())?;
+        // Like notifications, worlds are not remembered in load runs.
+        if phones.recording() {
+            self.settle(token);
+        }
         Ok(payload.map(|payload| shown(request, &head, token, payload)))
     }
 
+    fn world_of(&self, token: &str) -> Option<Environment> {
+        let worlds = self.worlds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        worlds.get(token).copied()
+    }
+
+    /// A token that was accepted belongs here from now on.
+    fn settle(&self, token: &str) {
+        let mut worlds = self.worlds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if worlds.len() < BINDINGS_MAX && !worlds.contains_key(token) {
+            worlds.insert(token.to_owned(), self.environment);
+        }
+    }
+
     fn check_token(&self, token: &str, topic: &str, phones: &Phones) -> Result<(), Refusal> {
+        if self.world_of(token).is_some_and(|world| world != self.environment) {
+            return Err(Refusal::bad("BadDeviceToken"));
+        }
         if let TokenLife::Dead { since } = phones.life(VENDOR, token) {
             let refusal = Refusal::new(StatusCode::GONE, "Unregistered");
             return Err(Refusal { timestamp: Some(since), ..refusal });

@@ -59,6 +59,16 @@ impl AccessTokens {
         }
     }
 
+    /// The account's youngest token that is valid at `now`, and when it was issued.
+    pub fn newest(&self, account: &str, now: UnixMs) -> Option<(String, UnixMs)> {
+        let valid = self
+            .issued
+            .iter()
+            .filter(|(_, issued)| issued.account == account && now.since(issued.at) < self.life);
+        let (token, issued) = valid.max_by_key(|(_, issued)| issued.at)?;
+        Some((token.clone(), issued.at))
+    }
+
     /// Forgets every token, so that each becomes unknown before its time.
     pub fn revoke_all(&mut self) {
         self.issued.clear();

@@ -4,6 +4,9 @@
 //! answer has status 200 and the code in the body. A repeated `app_message_id` for the same phone
 //! is answered with success and shown once; OPPO does not document whether code 32 is used. A
 //! push without `channel_id` is accepted and seen in the record's raw form.
+//!
+//! Who signs in again gets the token that is still valid, with the time of its creation. OPPO
+//! promises neither this nor a new one; this is the harder of the two for a client.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -175,8 +178,12 @@ impl Oppo {
         if sign != signature(key, timestamp, &account.master_secret) {
             return Err(Refusal::new(SIGN_INVALID, "Invalid Signature"));
         }
+        let mut state = self.state();
+        if let Some((token, at)) = state.tokens.newest(key, request.now) {
+            return Ok(json!({"auth_token": token, "create_time": at.0}));
+        }
         let token = random_hex(16);
-        self.state().tokens.issue(token.clone(), key, request.now);
+        state.tokens.issue(token.clone(), key, request.now);
         Ok(json!({"auth_token": token, "create_time": request.now.0}))
     }
 

@@ -388,7 +388,7 @@ pub fn results_dropped(app: impl Display, cause: &'static str, results: u64) {
     warn!(%app, cause, results, "push results dropped");
 }
 
-/// A vendor reported about pushes: `counted`, `repeated` or `unknown`.
+/// A vendor reported about pushes: `counted`, `repeated`, `unknown` or `unreadable`.
 pub fn receipts_read(vendor: &'static str, result: &'static str, receipts: u64) {
     if receipts > 0 {
         counter!(RECEIPTS, "vendor" => vendor, "result" => result).increment(receipts);

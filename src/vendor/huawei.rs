@@ -16,7 +16,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::certificate::Environment;
+use crate::model::certificate::{ClickAction, Environment, Options};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::push_info::{OfflinePushInfo, filled};
@@ -24,7 +24,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::huawei::receipt::ReceiptKey;
 use crate::vendor::profile::Profile;
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
 use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
@@ -223,6 +223,17 @@ impl Vendor for Huawei {
         None
     }
 
+    /// Huawei opens pages by https only (`https-send-api`, `click_action.url`).
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        match &options.click_action {
+            ClickAction::OpenUrl { url } if !is_https(url) => {
+                let why = "must begin with https://: Huawei opens no other page";
+                Err(upload::bad_option("click_action.url", why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn receipt_proof(&self, certificate: &SendingCertificate) -> Option<Proof> {
         let signs = material(certificate).receipt_key.is_some();
         Some(if signs { Proof::Signature } else { Proof::Path })
@@ -238,7 +249,7 @@ impl Vendor for Huawei {
         key.is_some_and(|key| key.signed(post.headers, now))
     }
 
-    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         receipt::read(post.body)
     }
 
@@ -249,6 +260,10 @@ impl Vendor for Huawei {
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {
         verdict::advice(code, verdict)
     }
+}
+
+fn is_https(url: &str) -> bool {
+    url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
 /// A sign-in that gave no token. The OAuth service answers numbers in `error` and `sub_error`;

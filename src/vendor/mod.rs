@@ -27,7 +27,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Reply, Request};
 use crate::vendor::clocks::Blame;
 use crate::vendor::profile::{Endpoints, Profile};
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 
 pub mod apns;
@@ -387,6 +387,15 @@ pub trait Vendor: Send + Sync + 'static {
         now: UnixMs,
     ) -> Option<Request>;
 
+    /// Checks the options of an upload by this vendor's own rules, so that a mistake is told then
+    /// and not with every push.
+    ///
+    /// # Errors
+    /// The field below `options`, and what is wrong with it.
+    fn check_options(&self, _options: &Options) -> Result<(), CredentialError> {
+        Ok(())
+    }
+
     /// How posts of receipts for this certificate prove that they are the vendor's; `None` when
     /// the vendor sends no receipts.
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
@@ -403,11 +412,11 @@ pub trait Vendor: Send + Sync + 'static {
         false
     }
 
-    /// Reads a post of receipts whose origin is proven.
+    /// Reads a post of receipts whose origin is proven; an entry it cannot read is counted.
     ///
     /// # Errors
     /// `None` for a vendor without receipts, else what is wrong with the post.
-    fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+    fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         Err(ReceiptError::None)
     }
 

@@ -11,6 +11,7 @@
 //! one target.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::clocks::Blame;
 use crate::vendor::profile::Profile;
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
 use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
@@ -40,6 +41,10 @@ mod verdict;
 
 /// Most messages of one `unicast_batch`.
 const TOKENS_MAX: usize = 1_000;
+
+/// Largest body of one request. OPPO names no limit, so this is our own prudence: a proxy or server
+/// that refuses a body refuses it for every target at once.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Life of an auth token from its `create_time`.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3_600);
@@ -95,6 +100,29 @@ fn sign(app_key: &str, timestamp: &str, master_secret: &str) -> String {
         context.update(part.as_bytes());
     }
     hex::encode(context.finish())
+}
+
+/// The requests for `targets`, at most `most` in each; one whose body gets too large is parted.
+fn add_pushes(call: &Call<'_>, targets: Range<usize>, most: usize, pushes: &mut Vec<Push>) {
+    for start in targets.clone().step_by(most) {
+        let part = start..targets.end.min(start + most);
+        let request = request_to(call, &call.targets[part.clone()]);
+        let bytes = request.body.len();
+        if bytes <= BODY_BYTES_MAX || part.len() == 1 {
+            pushes.push(Push { request, targets: part });
+        } else {
+            // The text is the same for all, so the parts come out about equally large.
+            let most = (part.len() * BODY_BYTES_MAX / bytes).max(1);
+            add_pushes(call, part, most, pushes);
+        }
+    }
+}
+
+fn request_to(call: &Call<'_>, targets: &[Target]) -> Request {
+    let auth_token = call.access.map_or("", |access| access.value.expose_secret());
+    let (path, name, json) = message::body(call, targets);
+    let uri = base(call.certificate).join(&["/server/v1/message/notification/", path]);
+    request::form(uri, [("auth_token", auth_token), (name, json.as_str())])
 }
 
 /// The master secret, with the hint that the most frequent mix-up needs.
@@ -184,10 +212,13 @@ impl Vendor for Oppo {
             .map(UnixMs)
             .filter(|at| *at <= now && now.since(*at) < TOKEN_LIFE)
             .unwrap_or(now);
+        // One that has less than the margin left is used for half of it: asked again at once, OPPO
+        // would hand out the same token for every push.
+        let left = TOKEN_LIFE.saturating_sub(now.since(issued_at));
         Ok(AccessToken {
             value: Arc::new(SecretString::from(value)),
             issued_at,
-            renew_at: issued_at.after(TOKEN_LIFE - RENEW_EARLY),
+            renew_at: now.after(left - RENEW_EARLY.min(left / 2)),
             expires_at: issued_at.after(TOKEN_LIFE),
             header: Arc::default(),
         })
@@ -203,18 +234,8 @@ impl Vendor for Oppo {
     }
 
     fn encode(&self, call: &Call<'_>) -> Vec<Push> {
-        let base = base(call.certificate);
-        let auth_token = call.access.map_or("", |access| access.value.expose_secret());
         let mut pushes = Vec::with_capacity(1);
-        let mut start = 0;
-        for part in call.targets.chunks(TOKENS_MAX) {
-            let targets = start..start + part.len();
-            start = targets.end;
-            let (path, name, json) = message::body(call, part);
-            let uri = base.join(&["/server/v1/message/notification/", path]);
-            let fields = [("auth_token", auth_token), (name, json.as_str())];
-            pushes.push(Push { request: request::form(uri, fields), targets });
-        }
+        add_pushes(call, 0..call.targets.len(), TOKENS_MAX, &mut pushes);
         pushes
     }
 
@@ -236,7 +257,7 @@ impl Vendor for Oppo {
         Some(Proof::Path)
     }
 
-    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         receipt::read(post.body)
     }
 

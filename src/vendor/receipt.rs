@@ -75,36 +75,66 @@ pub enum ReceiptError {
     TooMany,
 }
 
-/// Collects the receipts of one post within the limit.
-#[derive(Default)]
-pub struct Collected(Vec<Receipt>);
+/// What one post holds, within the limit. What a vendor adds or misspells in one entry takes none
+/// of the others away.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// The receipts.
+    pub receipts: Vec<Receipt>,
+    /// Entries that cannot be read.
+    pub unreadable: usize,
+    /// Entries that can, those without a receipt for us included.
+    read: usize,
+}
 
 impl Collected {
-    /// Takes one in; a token that cannot be one is left out.
+    /// Takes in an entry about these tokens; without any it cannot be read.
     ///
     /// # Errors
     /// `TooMany`.
     pub fn push(
         &mut self,
         message_id: &str,
-        token: &str,
+        tokens: &[String],
         at: Option<UnixMs>,
         what: What,
     ) -> Result<(), ReceiptError> {
-        if self.0.len() >= RECEIPTS_MAX {
+        if tokens.is_empty() {
+            self.unreadable += 1;
+            return Ok(());
+        }
+        if self.receipts.len() + tokens.len() > RECEIPTS_MAX {
             return Err(ReceiptError::TooMany);
         }
-        let token = token.trim();
-        if !token.is_empty() {
-            let (message_id, token) = (message_id.to_owned(), Token(token.into()));
-            self.0.push(Receipt { message_id, token, at, what });
-        }
+        self.read += 1;
+        self.receipts.extend(tokens.iter().map(|token| Receipt {
+            message_id: message_id.to_owned(),
+            token: Token(token.as_str().into()),
+            at,
+            what,
+        }));
         Ok(())
     }
 
-    /// All of them.
-    pub fn finish(self) -> Vec<Receipt> {
-        self.0
+    /// Passes over an entry that cannot be read.
+    pub fn unreadable(&mut self) {
+        self.unreadable += 1;
+    }
+
+    /// Passes over an entry that is about no push.
+    pub fn nothing(&mut self) {
+        self.read += 1;
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// `Malformed` when there are entries and none can be read.
+    pub fn finish(self) -> Result<Self, ReceiptError> {
+        if self.unreadable > 0 && self.read == 0 {
+            return Err(ReceiptError::Malformed);
+        }
+        Ok(self)
     }
 }
 

@@ -74,6 +74,23 @@ pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A list of tokens, which vendors write as an array, as one text with commas, or as the JSON text
+/// of an array; blank ones and what is no text are left out.
+pub fn tokens(value: Option<&Value>) -> Vec<String> {
+    let word = |text: &str| Some(text.trim().to_owned()).filter(|word| !word.is_empty());
+    match value {
+        Some(Value::Array(list)) => {
+            list.iter().filter_map(Value::as_str).filter_map(word).collect()
+        }
+        // A token may be all digits, which is JSON as well: only an array is unquoted.
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(list @ Value::Array(_)) => tokens(Some(&list)),
+            _ => text.split(',').filter_map(word).collect(),
+        },
+        _ => Vec::new(),
+    }
+}
+
 /// How long the vendor asks to wait: delta seconds or an HTTP date (RFC 9110, 10.2.3), at most
 /// [`RETRY_AFTER_MAX`]; `None` when absent or unreadable.
 pub fn retry_after(reply: &Reply, now: UnixMs) -> Option<Duration> {
@@ -308,6 +325,18 @@ mod tests {
         let (blank, secret) = (" ".repeat(WORDS_BYTES_MAX - 100), "s".repeat(200));
         page.body = Bytes::from(format!("no{blank}{secret}"));
         assert_eq!(body_says(&page, &[target(&secret)]), "no");
+    }
+
+    #[test]
+    fn a_list_of_tokens_has_three_forms() {
+        let value = serde_json::json!({"a": ["r1", 7, " r2 ", null, ""], "b": "r1, r2,", "c": "7",
+            "d": "[\"r1\",\"r2\"]", "e": {"r1": 1}, "f": "[r1"});
+        let read = |name: &str| tokens(value.get(name));
+        for name in ["a", "b", "d"] {
+            assert_eq!(read(name), ["r1", "r2"], "{name}");
+        }
+        assert_eq!((read("c"), read("f")), (vec!["7".to_owned()], vec!["[r1".to_owned()]));
+        assert!(read("e").is_empty() && read("z").is_empty());
     }
 
     #[test]

@@ -113,11 +113,16 @@ pub fn authorize(headers: &mut HeaderMap, value: String) {
     }
 }
 
-/// Puts an access token into `Authorization`. Every request of an hour carries the same one, so it
-/// is not marked as a secret towards HTTP/2: the peer's table keeps it, and a request names it by
-/// its index, as Apple asks. Nothing prints it: see `init_logging`.
+/// Puts an access token into `Authorization`, marked so that it is never printed. Every request of
+/// an hour carries the same value, which is made once. It travels whole in each of them: Apple asks
+/// to index it, but h2 puts this header's value into no HPACK table, whether it is marked or not.
 pub fn authorize_by(headers: &mut HeaderMap, scheme: &str, access: &AccessToken) {
-    let make = || HeaderValue::try_from([scheme, access.value.expose_secret()].join(" ")).ok();
+    let make = || {
+        let text = [scheme, access.value.expose_secret()].join(" ");
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    };
     if let Some(value) = access.header.get_or_init(make) {
         headers.insert(AUTHORIZATION, value.clone());
     }

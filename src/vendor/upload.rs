@@ -81,6 +81,13 @@ pub fn malformed(field: &str, message: impl Into<String>) -> CredentialError {
     error("credential_malformed", field, message)
 }
 
+/// The error of an option that this vendor cannot take; `name` is below `options`.
+pub fn bad_option(name: &str, why: &str) -> CredentialError {
+    let field = format!("options.{name}");
+    let message = format!("{field} {why}");
+    error("option_malformed", &field, message)
+}
+
 /// The error of a credential whose `type` this vendor does not know.
 pub fn unknown_type(given: &str, known: &str) -> CredentialError {
     let message = format!("credential.type is {given:?}, it must be {known}");

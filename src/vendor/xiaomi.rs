@@ -15,13 +15,13 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::certificate::Environment;
+use crate::model::certificate::{Environment, Options};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::profile::Profile;
-use crate::vendor::receipt::{Proof, Receipt, ReceiptError, ReceiptPost};
+use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
 use crate::vendor::upload::{self, Credential, CredentialError, Fields, TokenError, Upload};
@@ -217,11 +217,16 @@ impl Vendor for Xiaomi {
         Some(signed_form(material, send_uri(certificate), fields))
     }
 
+    /// An option that Xiaomi cannot take beside the job key would be left out of every push.
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        message::check_options(options)
+    }
+
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {
         Some(Proof::Path)
     }
 
-    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Vec<Receipt>, ReceiptError> {
+    fn read_receipts(&self, post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         receipt::read(post.body)
     }
 

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{ADMIN_KEY_VARIABLE, Overrides, Settings};
 use crate::sim;
 use crate::sim::server::{Endpoint, SimConfig, SimServer};
+use crate::vendor;
 
 /// The app of the demonstration.
 pub const APP: u64 = 1_400_000_001;
@@ -114,6 +115,16 @@ pub fn vendor_endpoints(
             own.insert("token_endpoint".to_owned(), token_endpoint.clone());
         }
     }
+    // One simulator stands for all regions of its vendor, so that no certificate leads outside.
+    for (vendor, own) in &mut vendors {
+        let (Some(vendor), Some(here)) = (vendor::named(vendor), own.get("endpoint").cloned())
+        else {
+            continue;
+        };
+        for (name, _) in vendor.profile().endpoints {
+            own.entry((*name).to_owned()).or_insert_with(|| here.clone());
+        }
+    }
     vendors
 }
 
@@ -157,6 +168,26 @@ mod tests {
         assert_eq!(vendors.keys().collect::<Vec<_>>(), ["apns", "fcm"]);
         assert_eq!(vendors["apns"]["sandbox_endpoint"], "https://127.0.0.1:2");
         assert_eq!(vendors["fcm"]["token_endpoint"], "https://127.0.0.1:3/token");
+    }
+
+    /// A certificate of any region stays with the simulators.
+    #[test]
+    fn no_endpoint_of_a_simulated_vendor_leads_outside() {
+        let own = |name: &str| {
+            let endpoint = format!("https://{name}.sim.test");
+            let token_endpoint = Some(format!("{endpoint}/token"));
+            (name.to_owned(), Endpoint { endpoint, token_endpoint })
+        };
+        let names = vendor::ALL.iter().map(|vendor| vendor.profile().name);
+        let vendors = vendor_endpoints(&names.map(own).collect());
+        for vendor in vendor::ALL {
+            let profile = vendor.profile();
+            for (name, _) in profile.endpoints {
+                let url = &vendors[profile.name][*name];
+                assert!(url.starts_with(&format!("https://{}.sim.test", profile.name)), "{url}");
+            }
+        }
+        assert_eq!(vendors["xiaomi"]["europe_endpoint"], vendors["xiaomi"]["endpoint"]);
     }
 
     #[tokio::test]

@@ -1,15 +1,25 @@
 //! The headers of a push: what each must look like, in the order Apple's mock checks them
 //! (vendors-apns-fcm.md, A.4, A.5, A.13).
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::model::time::UnixMs;
 use crate::sim::SimRequest;
 use crate::sim::apns::Refusal;
 
 /// Longest collapse id in bytes (A.4).
 pub const COLLAPSE_ID_MAX: usize = 64;
+
+/// How long ago an `apns-expiration` may lie: a message that waited is late, not wrong.
+pub const EXPIRED_MAX: Duration = Duration::from_secs(86_400);
+
+/// How far ahead an `apns-expiration` may lie. Apple keeps a push for 30 days at most; a longer
+/// wish is no mistake, but no sender asks for more than a year.
+pub const AHEAD_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Headers that must not be repeated.
 const SINGLE: [&str; 7] = [
@@ -122,7 +132,7 @@ impl<'a> Head<'a> {
             Some(_) => return Err(Refusal::bad("BadPriority")),
         };
         let expiration = text(headers, "apns-expiration", "BadExpirationDate")?;
-        if expiration.is_some_and(|date| !is_unix_seconds(date)) {
+        if expiration.is_some_and(|date| !is_expiration(date, request.now)) {
             return Err(Refusal::bad("BadExpirationDate"));
         }
         let push_type = push_type(headers)?;
@@ -170,9 +180,15 @@ fn is_uuid(text: &[u8]) -> bool {
         })
 }
 
-/// Whether a text is a whole number of seconds.
-fn is_unix_seconds(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
+/// Whether a text is a time in whole seconds that a push may end at: 0, which is now or never, or
+/// a time of these days. Apple takes any number, but a relative one lies in 1970 and milliseconds
+/// lie millennia ahead (A.4): both are mistakes that would only show on phones.
+fn is_expiration(text: &str, now: UnixMs) -> bool {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(seconds) = text.parse::<u64>().ok().filter(|_| digits) else { return false };
+    let earliest = now.secs().saturating_sub(EXPIRED_MAX.as_secs());
+    let latest = now.secs() + AHEAD_MAX.as_secs();
+    seconds == 0 || (earliest..=latest).contains(&seconds)
 }
 
 /// A fresh id.

@@ -88,7 +88,7 @@ fn aps_value_fits(key: &str, value: &Value) -> bool {
     match key {
         "alert" => value.is_string() || value.is_object(),
         "badge" => value.is_u64(),
-        "sound" => value.is_string() || value.get("name").is_some_and(Value::is_string),
+        "sound" => value.is_string() || sound_fits(value),
         "thread-id" | "category" | "target-content-id" | "filter-criteria" => value.is_string(),
         "attributes-type" => value.is_string(),
         "content-available" | "mutable-content" | "input-push-token" => value.as_u64() == Some(1),
@@ -105,6 +105,14 @@ fn aps_value_fits(key: &str, value: &Value) -> bool {
         // Apple ignores keys of one's own.
         _ => true,
     }
+}
+
+/// The sound of a critical alert: `critical` 0 or 1, `volume` 0 to 1, and a name.
+fn sound_fits(sound: &Value) -> bool {
+    let fits = |key: &str, fits: &dyn Fn(&Value) -> bool| sound.get(key).is_none_or(fits);
+    sound.get("name").is_some_and(Value::is_string)
+        && fits("critical", &|flag| matches!(flag.as_u64(), Some(0 | 1)))
+        && fits("volume", &|volume| volume.as_f64().is_some_and(|v| (0.0..=1.0).contains(&v)))
 }
 
 fn alert_value_fits(key: &str, value: &Value) -> bool {

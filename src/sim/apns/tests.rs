@@ -164,6 +164,11 @@ fn malformed_headers_are_refused_with_apples_reasons() {
         ("apns-expiration", "soon", "BadExpirationDate"),
         ("apns-expiration", "1.5", "BadExpirationDate"),
         ("apns-expiration", "-1", "BadExpirationDate"),
+        // Relative, in milliseconds, of the day before yesterday, in two years.
+        ("apns-expiration", "300", "BadExpirationDate"),
+        ("apns-expiration", "1790000300000", "BadExpirationDate"),
+        ("apns-expiration", "1789913599", "BadExpirationDate"),
+        ("apns-expiration", "1821622401", "BadExpirationDate"),
         ("apns-push-type", "loud", "InvalidPushType"),
     ] {
         bench.refuses(&bench.with(&[(name, value)]), 400, reason);
@@ -177,7 +182,10 @@ fn malformed_headers_are_refused_with_apples_reasons() {
     let mut topicless = bench.good();
     topicless.headers.remove("apns-topic");
     bench.refuses(&topicless, 400, "MissingTopic");
-    bench.accepts(&bench.with(&[("apns-expiration", "0"), ("apns-collapse-id", &long[..64])]));
+    for expiration in ["0", "1789913600", "1790000300", "1821622400"] {
+        let headers = [("apns-expiration", expiration), ("apns-collapse-id", &long[..64])];
+        bench.accepts(&bench.with(&headers));
+    }
 }
 
 #[test]
@@ -217,6 +225,30 @@ fn a_token_of_another_topic_is_refused() {
 }
 
 #[test]
+fn a_token_belongs_to_the_environment_that_first_accepted_it() {
+    let bench = Bench::new();
+    let sandbox = bench.apns.sandbox();
+    let claims = format!(r#"{{"iss":"{TEAM_ID}","iat":{NOW}}}"#);
+    let head = format!(r#"{{"alg":"ES256","kid":"{SANDBOX_KEY_ID}"}}"#);
+    let key = sandbox.accounts().key(SANDBOX_KEY_ID).unwrap();
+    let jwt = sign(key, &head, &claims, &ECDSA_P256_SHA256_FIXED_SIGNING);
+    let ask = |path: &str| {
+        let bearer = format!("bearer {jwt}");
+        let request = SimRequest { path: path.into(), ..bench.with(&[("authorization", &bearer)]) };
+        let reply = sandbox.answer(&request, &bench.phones);
+        (reply.status.as_u16(), String::from_utf8(reply.body.to_vec()).unwrap())
+    };
+    bench.accepts(&bench.good());
+    let refused = (400, r#"{"reason":"BadDeviceToken"}"#.to_owned());
+    assert_eq!(ask(&format!("{DEVICE_PATH}{TOKEN}")), refused);
+    let other = format!("{DEVICE_PATH}{}", "a1".repeat(32));
+    assert_eq!(ask(&other), (200, String::new()));
+    let request = SimRequest { path: other, ..bench.good() };
+    assert_eq!(bench.ask(&request), (400, "BadDeviceToken".to_owned()));
+    bench.accepts(&bench.good());
+}
+
+#[test]
 fn payloads_are_measured_and_read() {
     let bench = Bench::new();
     let with = |body: &str| {
@@ -239,8 +271,16 @@ fn payloads_are_measured_and_read() {
         r#"{"aps":{"alert":7}}"#,
         r#"{"aps":{"alert":{"title":7}}}"#,
         r#"{"aps":{"alert":"x","interruption-level":"loud"}}"#,
+        r#"{"aps":{"sound":{"critical":1}}}"#,
+        r#"{"aps":{"sound":{"name":"default","critical":2}}}"#,
+        r#"{"aps":{"sound":{"name":"default","critical":true}}}"#,
+        r#"{"aps":{"sound":{"name":"default","volume":1.5}}}"#,
+        r#"{"aps":{"sound":{"name":"default","volume":"1"}}}"#,
     ] {
         bench.refuses(&with(payload), 400, "SimulatorBadPayload");
+    }
+    for sound in [r#"{"name":"a","critical":1,"volume":0.5}"#, r#"{"name":"a","critical":0}"#] {
+        bench.accepts(&with(&format!(r#"{{"aps":{{"sound":{sound}}}}}"#)));
     }
     bench.accepts(&with(&sized(4_096)));
     let mut call = with(&sized(5_120));

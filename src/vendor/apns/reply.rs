@@ -4,7 +4,7 @@
 //! Apple Push Notification service"; `BadEnvironmentKeyInToken` is what servers really send where
 //! the documentation says `BadEnvironmentKeyIdInToken` (reference, A.8 and A.9).
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::model::time::UnixMs;
 use crate::transport::Reply;
@@ -137,11 +137,37 @@ const REASONS: &[(&str, Meaning, &str)] = &[
     ("CannotCreateChannelConfig", Refused, "the app has all the channels it may have"),
 ];
 
-#[derive(Deserialize)]
+/// Largest whole number that a float holds exactly.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 struct Problem {
     reason: String,
-    #[serde(default)]
-    timestamp: Option<u64>,
+    since: Option<UnixMs>,
+}
+
+impl Problem {
+    /// `None` without a reason. It is read whatever stands beside it.
+    fn read(reply: &Reply) -> Option<Self> {
+        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        let reason = body.get("reason")?.as_str()?.to_owned();
+        let since = body.get("timestamp").and_then(millis).map(UnixMs);
+        Some(Problem { reason, since })
+    }
+}
+
+/// A time in milliseconds, documented as a whole number. As text or as a float it is no less
+/// clear; anything else is no time.
+fn millis(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|at| *at > 0)
+}
+
+fn whole(number: f64) -> Option<u64> {
+    (0.0..EXACT_MAX).contains(&number).then_some(number as u64)
 }
 
 /// Reads a reply: one answer per target.
@@ -156,15 +182,15 @@ pub fn decode(reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer> {
             })
             .collect();
     }
-    let answer = match serde_json::from_slice::<Problem>(&reply.body) {
-        Ok(problem) => {
+    let answer = match Problem::read(reply) {
+        Some(problem) => {
             let verdict = verdict(&problem, reply, now);
             let reason = says(&problem.reason, targets);
             let mut answer = Answer::new(verdict, "", &reason);
             answer.code = answer.says.clone();
             answer
         }
-        Err(_) => Answer::new(
+        None => Answer::new(
             bare_by_rfc(reply, now, false),
             reply.status.as_str(),
             &body_says(reply, targets),
@@ -179,7 +205,7 @@ fn verdict(problem: &Problem, reply: &Reply, now: UnixMs) -> Verdict {
         return bare_by_rfc(reply, now, false);
     };
     let retry_after = retry_after(reply, now);
-    let since = problem.timestamp.map(UnixMs);
+    let since = problem.since;
     match meaning {
         Refused => Verdict::Refused,
         Dead => Verdict::TokenDead { since, suspect: false },

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::model::time::UnixMs;
 use crate::transport::Reply;
-use crate::vendor::reply::{bare_by_rfc, body_says, for_all, retry_after, says};
+use crate::vendor::reply::{bare_by_rfc, body_says, for_all, retry_after, says, text};
 use crate::vendor::{Answer, Target, ThrottleScope, Verdict};
 
 /// How long a project over its quota waits when FCM does not say: quotas refill per minute.
@@ -23,14 +24,8 @@ struct Sent {
     name: String,
 }
 
-#[derive(Deserialize)]
-struct Failed {
-    error: Status,
-}
-
-/// `google.rpc.Status`.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+/// `google.rpc.Status`, as far as it can be read: a field of another type than Google's is as good
+/// as absent, so that it takes no other field's meaning away.
 struct Status {
     status: String,
     message: String,
@@ -38,31 +33,52 @@ struct Status {
 }
 
 /// Any of the details that may be there: which one it is shows in the fields it has.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
 struct Detail {
     /// `FcmError`.
     error_code: Option<String>,
     /// `ErrorInfo`.
     reason: Option<String>,
-    /// `BadRequest`.
-    field_violations: Vec<FieldViolation>,
-    /// `QuotaFailure`.
-    violations: Vec<QuotaViolation>,
+    /// `BadRequest`: fields and what is wrong with them.
+    field_violations: Vec<[String; 2]>,
+    /// `QuotaFailure`: subjects and what they are over.
+    violations: Vec<[String; 2]>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct FieldViolation {
-    field: String,
-    description: String,
+impl Status {
+    /// `None` when the body has no `error` object.
+    fn read(reply: &Reply) -> Option<Self> {
+        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        let error = body.get("error")?.as_object()?;
+        Some(Status {
+            status: text(error, "status").to_owned(),
+            message: text(error, "message").to_owned(),
+            details: objects(error, "details").map(Detail::read).collect(),
+        })
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct QuotaViolation {
-    subject: String,
-    description: String,
+impl Detail {
+    fn read(detail: &Map<String, Value>) -> Self {
+        let named = |name| Some(text(detail, name).to_owned()).filter(|text| !text.is_empty());
+        let pairs = |list, names: [&str; 2]| {
+            objects(detail, list).map(|one| names.map(|name| text(one, name).to_owned())).collect()
+        };
+        Detail {
+            error_code: named("errorCode"),
+            reason: named("reason"),
+            field_violations: pairs("fieldViolations", ["field", "description"]),
+            violations: pairs("violations", ["subject", "description"]),
+        }
+    }
+}
+
+/// The objects of a list; what else stands in it is left out.
+fn objects<'a>(
+    object: &'a Map<String, Value>,
+    list: &str,
+) -> impl Iterator<Item = &'a Map<String, Value>> {
+    let elements = object.get(list).and_then(Value::as_array);
+    elements.into_iter().flatten().filter_map(Value::as_object)
 }
 
 /// Reads a reply: one answer per target.
@@ -86,13 +102,13 @@ fn read_success(reply: &Reply) -> Answer {
 }
 
 fn read_failure(reply: &Reply, targets: &[Target], now: UnixMs) -> Answer {
-    match serde_json::from_slice::<Failed>(&reply.body) {
-        Ok(Failed { error }) => {
+    match Status::read(reply) {
+        Some(error) => {
             let (verdict, code) = judge(&error, reply, now);
             let code = if code.is_empty() { reply.status.as_str() } else { code };
             Answer::new(verdict, says(code, targets), &says(&error.message, targets))
         }
-        Err(_) => Answer::new(
+        None => Answer::new(
             by_http_status(reply, now),
             reply.status.as_str(),
             &body_says(reply, targets),
@@ -174,11 +190,11 @@ fn by_http_status(reply: &Reply, now: UnixMs) -> Verdict {
 
 /// One code for two mistakes: only a violation or a sentence about the token condemns the token.
 fn invalid_argument(error: &Status) -> Verdict {
-    let violations = || error.details.iter().flat_map(|detail| &detail.field_violations);
-    let names_token = violations().any(|violation| {
+    let mut violations = error.details.iter().flat_map(|detail| &detail.field_violations);
+    let names_token = violations.any(|[field, description]| {
         let about = "registration token";
-        matches!(violation.field.as_str(), "message.token" | "message.fid")
-            || violation.description.to_ascii_lowercase().contains(about)
+        matches!(field.as_str(), "message.token" | "message.fid")
+            || description.to_ascii_lowercase().contains(about)
     });
     let message = error.message.to_ascii_lowercase();
     if names_token || message.contains("registration token is not a valid") {
@@ -191,8 +207,7 @@ fn invalid_argument(error: &Status) -> Verdict {
 fn is_about_the_device(error: &Status) -> bool {
     let mut violations = error.details.iter().flat_map(|detail| &detail.violations);
     let says_device = |text: &str| text.to_ascii_lowercase().contains("device");
-    violations
-        .any(|violation| says_device(&violation.subject) || says_device(&violation.description))
+    violations.any(|words| words.iter().any(|words| says_device(words)))
         || says_device(&error.message)
 }
 

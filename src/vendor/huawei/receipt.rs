@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::model::time::UnixMs;
-use crate::vendor::receipt::{Collected, Receipt, ReceiptError, What, millis, text};
+use crate::vendor::receipt::{Collected, ReceiptError, What, millis, text};
+use crate::vendor::reply;
 
 /// Carries `timestamp=<ms>; nonce=<uuid>; value=<base64>`.
 const SIGNATURE: &str = "x-huawei-callback-id";
@@ -66,7 +67,7 @@ impl ReceiptKey {
 ///
 /// # Errors
 /// [`ReceiptError`].
-pub fn read(body: &[u8]) -> Result<Vec<Receipt>, ReceiptError> {
+pub fn read(body: &[u8]) -> Result<Collected, ReceiptError> {
     let body: Value = serde_json::from_slice(body).map_err(|_| ReceiptError::Malformed)?;
     let statuses = body.get("statuses").and_then(Value::as_array);
     let mut receipts = Collected::default();
@@ -77,21 +78,19 @@ pub fn read(body: &[u8]) -> Result<Vec<Receipt>, ReceiptError> {
             Some(inner) => inner.get("result"),
             None => status.get("status"),
         };
-        let number = match result {
-            Some(Value::Number(number)) => number.as_u64(),
-            Some(Value::String(text)) => text.parse().ok(),
-            _ => None,
+        let number = reply::number(result).and_then(|number| u32::try_from(number).ok());
+        let Some(number) = number else {
+            receipts.unreadable();
+            continue;
         };
-        let number = number.and_then(|number| u32::try_from(number).ok());
-        let what = what(number.ok_or(ReceiptError::Malformed)?);
         let at = millis(inner.unwrap_or(status).get("timestamp"));
         let tag = match text(status, "biTag") {
             "" => text(status, "bi_tag"),
             tag => tag,
         };
-        receipts.push(tag, text(status, "token"), at, what)?;
+        receipts.push(tag, &reply::tokens(status.get("token")), at, what(number))?;
     }
-    Ok(receipts.finish())
+    receipts.finish()
 }
 
 fn what(status: u32) -> What {
@@ -170,11 +169,26 @@ mod tests {
             { "timestamp": "17", "token": "t1", "bi_tag": "m", "status": 0 },
             { "token": "t2", "biTag": "m", "deliveryStatus": { "result": 2, "timestamp": 18 } },
         ] });
-        let receipts = read(body.to_string().as_bytes()).expect("read");
+        let receipts = read(body.to_string().as_bytes()).expect("read").receipts;
         assert_eq!(receipts[0].what, What::Reached);
         assert_eq!((receipts[0].at, receipts[1].at), (Some(UnixMs(17)), Some(UnixMs(18))));
         assert!(matches!(receipts[1].what, What::NotShown { status: 2, token_dead: true, .. }));
         assert_eq!((receipts[1].message_id.as_str(), receipts[1].token.as_str()), ("m", "t2"));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_takes_no_other_away() {
+        let body = json!({ "statuses": [
+            { "token": "t1", "bi_tag": "m", "status": null },
+            7,
+            { "token": "t2", "bi_tag": "m", "status": 5 },
+            { "bi_tag": "m", "status": 0 },
+            { "token": "t3", "bi_tag": "m", "deliveryStatus": { "result": -1 } },
+            { "token": "t4", "bi_tag": "m", "status": " 0 " },
+        ] });
+        let read = read(body.to_string().as_bytes()).expect("read");
+        let tokens: Vec<_> = read.receipts.iter().map(|receipt| receipt.token.as_str()).collect();
+        assert_eq!((tokens, read.unreadable), (vec!["t2", "t4"], 4));
     }
 
     #[test]

@@ -84,41 +84,39 @@ fn accepted(body: &Map<String, Value>, code: String, says: &str) -> Answer {
     Answer { vendor_id: id.map(str::to_owned), ..Answer::new(Verdict::Accepted, code, says) }
 }
 
-/// Tokens that are not listed were accepted. The list stands in the JSON text in `msg`, by another
-/// source at the top: both are read.
+/// Tokens that are not listed were accepted, unless the reply counts failures that it does not
+/// list, or lists them in a form nobody knows. The list stands in the JSON text in `msg`, by
+/// another source at the top: both are read, and `success` and `failure` beside it.
 fn partial(body: &Map<String, Value>, code: &str, targets: &[Target]) -> Vec<Answer> {
-    let nested = body.get("msg").cloned().and_then(reply::unwrap);
-    let mut illegal = BTreeSet::new();
-    let places = [
-        nested.as_ref().and_then(|nested| nested.get("illegal_tokens")),
-        body.get("illegal_tokens"),
-    ];
-    for list in places.into_iter().flatten() {
-        collect(list, &mut illegal);
-    }
+    let nested = body.get("msg").cloned().and_then(reply::unwrap).unwrap_or_default();
+    let listed = [&nested, body].map(|place| reply::tokens(place.get("illegal_tokens")));
+    let illegal: BTreeSet<String> = listed.into_iter().flatten().collect();
     let dead = |target: &Target| illegal.contains(target.token.as_str());
-    // Where nothing was accepted the credential may be the wrong one of the two.
-    let suspect = targets.iter().all(dead);
     let count = targets.iter().filter(|target| dead(target)).count();
-    let says = format!("{count} of {} tokens are illegal", targets.len());
-    let accepted = accepted(body, code.to_owned(), &says);
+    // Where nothing was accepted the credential may be the wrong one of the two.
+    let suspect = count == targets.len();
     let refused =
         Answer::new(Verdict::TokenDead { since: None, suspect }, code, "the token is illegal");
-    targets
-        .iter()
-        .map(|target| if dead(target) { refused.clone() } else { accepted.clone() })
-        .collect()
+    let number = |name| [&nested, body].into_iter().find_map(|at| reply::number(at.get(name)));
+    let (named, others) = (count as u64, (targets.len() - count) as u64);
+    let told = number("failure").is_none_or(|failure| failure <= named)
+        && number("success").is_none_or(|success| success >= others)
+        && ![&nested, body].into_iter().any(unreadable);
+    let other = if told {
+        let says = format!("{count} of {} tokens are illegal", targets.len());
+        accepted(body, code.to_owned(), &says)
+    } else {
+        let says = "tokens failed that the reply does not name";
+        Answer::new(Verdict::Unknown, "no_result", says)
+    };
+    let answer = |target: &Target| if dead(target) { refused.clone() } else { other.clone() };
+    targets.iter().map(answer).collect()
 }
 
-/// Tokens of an array, of one text separated by commas, or of an array written as text.
-fn collect(list: &Value, into: &mut BTreeSet<String>) {
-    match reply::unquote(list.clone()) {
-        Value::Array(tokens) => {
-            into.extend(tokens.iter().filter_map(Value::as_str).map(|token| token.trim().into()));
-        }
-        Value::String(text) => into.extend(text.split(',').map(|token| token.trim().to_owned())),
-        _ => {}
-    }
+/// Whether there is a list that is neither an array nor a text.
+fn unreadable(place: &Map<String, Value>) -> bool {
+    let list = place.get("illegal_tokens").unwrap_or(&Value::Null);
+    !(list.is_null() || list.is_array() || list.is_string())
 }
 
 fn words(msg: Option<&Value>) -> String {

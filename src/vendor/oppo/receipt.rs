@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::vendor::receipt::{Collected, Receipt, ReceiptError, What, millis, text};
+use crate::vendor::receipt::{Collected, ReceiptError, What, millis, text};
+use crate::vendor::reply;
 
 /// Our numbers of what OPPO reports in words.
 const REGID_INVALID: u32 = 1;
@@ -13,14 +14,15 @@ const USER_DAILY_LIMIT: u32 = 2;
 ///
 /// # Errors
 /// [`ReceiptError`].
-pub fn read(body: &[u8]) -> Result<Vec<Receipt>, ReceiptError> {
+pub fn read(body: &[u8]) -> Result<Collected, ReceiptError> {
     let events: Vec<Value> = serde_json::from_slice(body).map_err(|_| ReceiptError::Malformed)?;
     let mut receipts = Collected::default();
     for event in &events {
-        if !event.is_object() {
-            return Err(ReceiptError::Malformed);
-        }
         let what = match text(event, "eventType") {
+            "" => {
+                receipts.unreadable();
+                continue;
+            }
             "push_arrive" => What::Reached,
             "regid_invalid" => What::NotShown {
                 status: REGID_INVALID,
@@ -33,14 +35,16 @@ pub fn read(body: &[u8]) -> Result<Vec<Receipt>, ReceiptError> {
                 token_dead: false,
             },
             // A later event of OPPO's.
-            _ => continue,
+            _ => {
+                receipts.nothing();
+                continue;
+            }
         };
         let at = millis(event.get("eventTime"));
-        for token in text(event, "registrationIds").split(',') {
-            receipts.push(text(event, "param"), token, at, what)?;
-        }
+        let tokens = reply::tokens(event.get("registrationIds"));
+        receipts.push(text(event, "param"), &tokens, at, what)?;
     }
-    Ok(receipts.finish())
+    receipts.finish()
 }
 
 #[cfg(test)]
@@ -57,10 +61,24 @@ mod tests {
             { "registrationIds": "r3", "param": "m", "eventType": "regid_invalid" },
             { "registrationIds": "r3", "param": "m", "eventType": "something_new" },
         ]);
-        let receipts = read(body.to_string().as_bytes()).expect("read");
+        let receipts = read(body.to_string().as_bytes()).expect("read").receipts;
         assert_eq!(receipts.len(), 3);
         assert_eq!((receipts[1].token.as_str(), receipts[1].what), ("r2", What::Reached));
         assert!(matches!(receipts[2].what, What::NotShown { token_dead: true, .. }));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_takes_no_other_away() {
+        let body = json!([
+            null,
+            { "registrationIds": ["r1", "r2"], "param": "m", "eventType": "push_arrive" },
+            { "registrationIds": {}, "param": "m", "eventType": "push_arrive" },
+            { "registrationIds": "r3", "param": "m", "eventType": 7 },
+            { "registrationIds": "r4", "param": "m", "eventType": "push_arrive" },
+        ]);
+        let read = read(body.to_string().as_bytes()).expect("read");
+        let tokens: Vec<_> = read.receipts.iter().map(|receipt| receipt.token.as_str()).collect();
+        assert_eq!((tokens, read.unreadable), (vec!["r1", "r2", "r4"], 3));
     }
 
     #[test]

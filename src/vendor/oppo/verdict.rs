@@ -57,7 +57,8 @@ pub fn decode(reply: &Reply, targets: &[Target], now: UnixMs) -> Vec<Answer> {
     }
     match body.remove("data").map(reply::unquote) {
         Some(Value::Array(elements)) => each(&elements, targets, now, reply),
-        Some(Value::Object(element)) => {
+        // What stands for one target says nothing of many.
+        Some(Value::Object(element)) if targets.len() == 1 => {
             for_all(of_element(Some(&element), targets, now, reply), targets)
         }
         // One target without details was accepted as the code says; of many nothing is known.

@@ -8,11 +8,22 @@ use serde_json::json;
 use crate::model::certificate::{ClickAction, Options};
 use crate::model::id::digest128;
 use crate::model::push_info::filled;
+use crate::vendor::upload::{self, CredentialError};
 use crate::vendor::xiaomi::XIAOMI;
 use crate::vendor::{Call, Kind, Notification, request};
 
 /// Most `extra.` pairs of one message.
 const EXTRAS_MAX: usize = 10;
+
+/// Most characters of all keys and values of the extras; more is refused with code 65015. The keys
+/// are counted with `extra.`, as the documents do not say whether it belongs to them.
+const EXTRAS_CHARS_MAX: usize = 1_024;
+
+/// What a tap does.
+const EFFECT: &str = "extra.notify_effect";
+
+/// Characters of a message id, which is a ULID.
+const MESSAGE_ID_CHARS: usize = 26;
 
 /// Digits of a job key; Xiaomi takes at most 20 of `[0-9A-Za-z_-]`.
 const JOB_KEY_DIGITS: usize = 20;
@@ -50,44 +61,109 @@ pub fn fields<'a>(call: &Call<'a>, package_name: &'a str) -> Vec<Field<'a>> {
     fields
 }
 
-/// The extras, the most needed first: Xiaomi takes ten, so an eleventh is left out.
+/// The extras, the most needed first; what belongs together comes or is left out together. Xiaomi
+/// takes ten pairs and 1,024 characters: what does not fit beside what is more needed is left out.
 fn extras<'a>(
     options: &'a Options,
     notification: &'a Notification,
     package_name: &str,
     silent: bool,
 ) -> Vec<Field<'a>> {
-    let info = &notification.info.android_info;
-    let mut extras: Vec<Field<'a>> = vec![("extra.jobkey", job_key(notification).into())];
-    if let Some(channel) = request::chosen(&info.xiaomi_channel_id, &options.channel_id) {
-        extras.push(("extra.channel_id", channel.into()));
+    let mut extras: Vec<Field<'a>> = Vec::with_capacity(EXTRAS_MAX);
+    let mut chars = 0;
+    let mut add = |group: Vec<Field<'a>>| {
+        let size = chars_of(&group);
+        let fits = extras.len() + group.len() <= EXTRAS_MAX && chars + size <= EXTRAS_CHARS_MAX;
+        if fits {
+            chars += size;
+            extras.extend(group);
+        }
+        fits
+    };
+    for group in groups(options, notification, package_name, silent) {
+        let opens = group.iter().any(|(key, _)| *key == EFFECT);
+        if !add(group) && opens {
+            // Without its page the tap opens the app, not nothing.
+            add(click_action(&ClickAction::OpenApp, package_name));
+        }
     }
-    if !silent {
-        extras.extend(click_action(&options.click_action, package_name));
+    extras
+}
+
+fn groups<'a>(
+    options: &'a Options,
+    notification: &'a Notification,
+    package_name: &str,
+    silent: bool,
+) -> Vec<Vec<Field<'a>>> {
+    let info = &notification.info.android_info;
+    let mut groups = vec![vec![("extra.jobkey", job_key(notification).into())]];
+    if let Some(channel) = request::chosen(&info.xiaomi_channel_id, &options.channel_id) {
+        groups.push(vec![("extra.channel_id", channel.into())]);
     }
     if let Some(template) = filled(&options.template_id) {
         let (title, body) = request::texts(notification, &XIAOMI, false);
         let parameters = json!({ "title": title, "desc": body }).to_string();
-        extras.push(("extra.mi_template_id", template.into()));
-        extras.push(("extra.mi_template_param", parameters.into()));
+        groups.push(vec![
+            ("extra.mi_template_id", template.into()),
+            ("extra.mi_template_param", parameters.into()),
+        ]);
+    }
+    if !silent {
+        groups.push(click_action(&options.click_action, package_name));
     }
     if let Some(url) = filled(&options.receipt_url) {
-        extras.push(("extra.callback", url.into()));
-        extras.push(("extra.callback.param", notification.message_id.as_str().into()));
-        extras.push(("extra.callback.type", CALLBACK_TYPES.into()));
+        groups.push(callback(url, &notification.message_id));
     }
     if !silent {
         // The relay rings nobody who looks at the app; a late push must not show there either.
-        extras.push(("extra.notify_foreground", "0".into()));
+        groups.push(vec![("extra.notify_foreground", "0".into())]);
         // Last, since from Android 8 on the channel decides about the sound.
         if let Some(sound) = filled(&notification.sound) {
             let name = request::sound_name(sound);
             let uri = format!("android.resource://{package_name}/raw/{name}");
-            extras.push(("extra.sound_uri", uri.into()));
+            groups.push(vec![("extra.sound_uri", uri.into())]);
         }
     }
-    extras.truncate(EXTRAS_MAX);
-    extras
+    groups
+}
+
+fn callback<'a>(url: &'a str, message_id: &'a str) -> Vec<Field<'a>> {
+    vec![
+        ("extra.callback", url.into()),
+        ("extra.callback.param", message_id.into()),
+        ("extra.callback.type", CALLBACK_TYPES.into()),
+    ]
+}
+
+/// Characters of keys and values.
+fn chars_of(pairs: &[Field<'_>]) -> usize {
+    pairs.iter().map(|(key, value)| key.len() + value.chars().count()).sum()
+}
+
+/// Checks that each option fits into the extras beside the job key.
+///
+/// # Errors
+/// The option that does not.
+pub fn check_options(options: &Options) -> Result<(), CredentialError> {
+    let job_key = "extra.jobkey".len() + JOB_KEY_DIGITS;
+    let message_id = "0".repeat(MESSAGE_ID_CHARS);
+    let [channel_id, template_id, receipt_url] =
+        [&options.channel_id, &options.template_id, &options.receipt_url]
+            .map(|option| filled(option).unwrap_or_default());
+    let groups = [
+        ("channel_id", vec![("extra.channel_id", channel_id.into())]),
+        ("template_id", vec![("extra.mi_template_id", template_id.into())]),
+        ("click_action", click_action(&options.click_action, "")),
+        ("receipt_url", callback(receipt_url, &message_id)),
+    ];
+    match groups.iter().find(|(_, group)| job_key + chars_of(group) > EXTRAS_CHARS_MAX) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let why = "is too long: Xiaomi takes 1,024 characters of extras in all";
+            Err(upload::bad_option(name, why))
+        }
+    }
 }
 
 /// The same on every attempt, so that the phone shows the first only; never begins with `_`.
@@ -99,7 +175,7 @@ fn job_key(notification: &Notification) -> String {
 }
 
 fn click_action<'a>(action: &'a ClickAction, package_name: &str) -> Vec<Field<'a>> {
-    let effect = |number: &'static str| ("extra.notify_effect", number.into());
+    let effect = |number: &'static str| (EFFECT, number.into());
     match action {
         ClickAction::OpenApp => vec![effect("1")],
         ClickAction::OpenIntent { intent } => {

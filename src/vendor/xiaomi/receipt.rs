@@ -3,32 +3,32 @@
 
 use serde_json::{Map, Value};
 
-use crate::vendor::receipt::{Collected, Receipt, ReceiptError, What, millis, text};
+use crate::vendor::receipt::{Collected, ReceiptError, What, millis, text};
+use crate::vendor::reply;
 
 /// Reads the form.
 ///
 /// # Errors
 /// [`ReceiptError`].
-pub fn read(body: &[u8]) -> Result<Vec<Receipt>, ReceiptError> {
+pub fn read(body: &[u8]) -> Result<Collected, ReceiptError> {
     let mut fields = form_urlencoded::parse(body);
     let data = fields.find(|(name, _)| name == "data").ok_or(ReceiptError::Malformed)?.1;
     let messages: Map<String, Value> =
         serde_json::from_str(&data).map_err(|_| ReceiptError::Malformed)?;
     let mut receipts = Collected::default();
     for message in messages.values() {
-        let kind = match message.get("type") {
-            Some(Value::Number(number)) => number.as_u64(),
-            Some(Value::String(text)) => text.parse().ok(),
-            _ => None,
-        };
-        let kind = kind.and_then(|kind| u32::try_from(kind).ok());
-        let Some(what) = what(kind.ok_or(ReceiptError::Malformed)?) else { continue };
-        let at = millis(message.get("timestamp"));
-        for target in text(message, "targets").split(',') {
-            receipts.push(text(message, "param"), target, at, what)?;
+        let kind = reply::number(message.get("type")).and_then(|kind| u32::try_from(kind).ok());
+        match kind.map(what) {
+            None => receipts.unreadable(),
+            Some(None) => receipts.nothing(),
+            Some(Some(what)) => {
+                let targets = reply::tokens(message.get("targets"));
+                let at = millis(message.get("timestamp"));
+                receipts.push(text(message, "param"), &targets, at, what)?;
+            }
         }
     }
-    Ok(receipts.finish())
+    receipts.finish()
 }
 
 /// `None` for what is about no push, such as the day's quota (128).
@@ -64,11 +64,29 @@ mod tests {
             "sdm2": { "param": "m", "type": "16", "targets": "r3" },
             "sdm3": { "type": 128, "targets": "r4", "extra": { "ack": "1", "quota": "2" } },
         });
-        let receipts = read(&form(&data)).expect("read");
+        let receipts = read(&form(&data)).expect("read").receipts;
         let tokens: Vec<_> = receipts.iter().map(|receipt| receipt.token.as_str()).collect();
         assert_eq!(tokens, ["r1", "r2", "r3"]);
         assert_eq!(receipts[0].what, What::Reached);
         assert!(matches!(receipts[2].what, What::NotShown { status: 16, token_dead: true, .. }));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_takes_no_other_away() {
+        let data = json!({
+            "sdm1": { "param": "m", "type": "delivered", "targets": "r1" },
+            "sdm2": { "param": "m", "type": 1, "targets": ["r2", 7] },
+            "sdm3": { "param": "m", "type": 1 },
+            "sdm4": null,
+            "sdm5": { "param": "m", "type": 2, "targets": "r3" },
+        });
+        let read = read(&form(&data)).expect("read");
+        let tokens: Vec<_> = read.receipts.iter().map(|receipt| receipt.token.as_str()).collect();
+        assert_eq!((tokens, read.unreadable), (vec!["r2", "r3"], 3));
+        // The day's quota is about no push, which is no mistake.
+        let quota = json!({ "sdm1": { "type": 128 }, "sdm2": 7 });
+        let read = super::read(&form(&quota)).expect("read");
+        assert_eq!((read.receipts.len(), read.unreadable), (0, 1));
     }
 
     #[test]

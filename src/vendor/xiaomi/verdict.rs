@@ -55,12 +55,11 @@ fn of_code(code: &str, reply: &Reply, now: UnixMs) -> Verdict {
 }
 
 /// Code 0: every target was taken but those in `data.bad_regids`, which one client spells
-/// `bad_regIds`.
+/// `bad_regIds`. Clients have seen a text with commas; the documents do not show its form.
 fn accepted(body: &Map<String, Value>, targets: &[Target], now: UnixMs) -> Vec<Answer> {
     let data = body.get("data").cloned().and_then(reply::unwrap).unwrap_or_default();
-    let listed = ["bad_regids", "bad_regIds"].map(|name| reply::text(&data, name));
-    let bad: BTreeSet<&str> =
-        listed.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
+    let listed = ["bad_regids", "bad_regIds"].map(|name| reply::tokens(data.get(name)));
+    let bad: BTreeSet<String> = listed.into_iter().flatten().collect();
     let dead = |target: &Target| bad.contains(target.token.as_str());
     let id = reply::text(&data, "id");
     let good = match over_quota(body, &data, targets.len()) {

@@ -147,6 +147,23 @@ async fn options_names_and_the_switch_change_without_the_secret() {
 }
 
 #[tokio::test]
+async fn options_against_the_vendors_rules_are_refused() {
+    let bench = Bench::start().await;
+    let options = json!({ "click_action": { "type": "open_url", "url": "http://example.test" } });
+    let mut wrong = bench.sims.upload("huawei");
+    wrong["options"] = options.clone();
+    let made = upload(&bench, "huawei").await;
+    let change = json!({ "options": options });
+    for (method, path, body) in
+        [("POST", path("/certificates"), &wrong), ("PUT", at(&made), &change)]
+    {
+        let field = Some("options.click_action.url");
+        bench.admin.refused(method, &path, body, 400, "option_malformed", field).await;
+    }
+    assert_eq!(bench.admin.get(&at(&made)).await, made, "nothing was changed");
+}
+
+#[tokio::test]
 async fn what_is_sent_by_a_deleted_certificate_ends_as_cert_not_found() {
     let bench = Bench::start().await;
     let made = upload(&bench, "xiaomi").await;

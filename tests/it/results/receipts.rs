@@ -209,6 +209,24 @@ async fn what_is_unknown_or_malformed_changes_nothing() {
     assert_eq!(pushed.post(&pushed.path, FORM, &huge).await.status, 413);
 }
 
+/// What a vendor adds to its receipts takes none of the others away.
+#[tokio::test]
+async fn what_can_be_read_of_a_post_is_taken() {
+    let pushed = pushed("oppo", json!({})).await;
+    let good: Value = serde_json::from_str(&oppo(&pushed.message_id, &pushed.token, "push_arrive"))
+        .expect("JSON");
+    let mut listed = good[0].clone();
+    listed["registrationIds"] = json!([pushed.token]);
+    let body = json!([null, { "eventType": 7 }, listed]);
+    pushed.receipt(JSON, &body.to_string()).await;
+    assert_eq!(pushed.receipts().await.as_array().map(Vec::len), Some(1));
+    assert_eq!(pushed.figures("oppo").await["reached"], 1);
+    let metrics = pushed.relay.admin.get("/metrics").await;
+    let counted = r#"offpush_receipts_total{vendor="oppo",result="unreadable"}"#;
+    assert!(metrics.as_str().expect("text").contains(counted));
+    assert_eq!(pushed.post(&pushed.path, JSON, "[null]").await.status, 400);
+}
+
 const USER: &str = "callback-user";
 const RECEIPT_KEY: &str = "a-key-that-is-no-base64!";
 

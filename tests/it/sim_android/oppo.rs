@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use offpush::model::time::UnixMs;
 use offpush::sim::oppo::{AUTH_TOKEN_SECONDS, Oppo, OppoAccount, OppoRegion};
 use offpush::sim::phones::Phones;
 use offpush::sim::{SimRequest, Simulator};
@@ -162,6 +163,24 @@ fn tokens_live_for_a_day() {
     assert_eq!(refused(&sim, &unicast("", &good())), 29);
     sim.revoke_tokens();
     assert_eq!(refused(&sim, &unicast(&token, &good())), 11);
+}
+
+#[test]
+fn who_signs_in_again_gets_the_token_that_is_valid() {
+    let sim = Oppo::new();
+    let first = token(&sim);
+    let signed_in = |now: UnixMs| {
+        let millis = now.0.to_string();
+        let mut request = auth(KEY, &millis, &sign(&millis, "oppo-master-secret"));
+        request.now = now;
+        answer(&sim, &request, &Phones::default())["data"].clone()
+    };
+    let later = NOW.after(Duration::from_secs(AUTH_TOKEN_SECONDS - 1));
+    assert_eq!(signed_in(later), json!({"auth_token": first, "create_time": NOW.0}));
+    let ended = NOW.after(Duration::from_secs(AUTH_TOKEN_SECONDS));
+    let next = signed_in(ended);
+    assert_ne!(next["auth_token"], json!(first));
+    assert_eq!(next["create_time"], ended.0);
 }
 
 #[test]

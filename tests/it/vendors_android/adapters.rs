@@ -58,6 +58,37 @@ fn a_full_parcel_is_one_request() {
     }
 }
 
+/// OPPO repeats the content for every target: a long `Ext` for a full parcel is several requests.
+#[test]
+fn a_request_to_oppo_is_at_most_a_mebibyte() {
+    let certificate = certificate("oppo", &good_credential("oppo"), &json!({}));
+    let targets: Vec<Target> =
+        (0..1_000).map(|at| target(at, &format!("OPPO_CN_{at:032}"), None)).collect();
+    // Plain text, text that a form writes with nine bytes a character, and the longest OPPO takes.
+    for (ext, most) in [("x".repeat(1_000), 4), ("家".repeat(1_000), 16), ("家".repeat(3_990), 40)]
+    {
+        let notification = notification(&json!({ "ext": ext }), &json!({}));
+        let (certificate, targets) = (&certificate, targets.as_slice());
+        let call =
+            Call { certificate, access: None, notification: &notification, targets, now: NOW };
+        let pushes = vendor("oppo").encode(&call);
+        assert!((2..=most).contains(&pushes.len()), "{} requests", pushes.len());
+        let mut next = 0;
+        for push in &pushes {
+            assert_eq!(push.targets.start, next);
+            next = push.targets.end;
+            let body = &push.request.body;
+            assert!(body.len() <= 1 << 20, "{} bytes", body.len());
+            let field = form_urlencoded::parse(body).find(|(name, _)| name == "messages");
+            let messages: Vec<Value> =
+                serde_json::from_str(&field.expect("messages").1).expect("an array");
+            let asked = messages.iter().map(|message| message["target_value"].as_str());
+            assert!(asked.eq(targets[push.targets.clone()].iter().map(|t| Some(t.token.as_str()))));
+        }
+        assert_eq!(next, targets.len());
+    }
+}
+
 #[test]
 fn huaweis_payload_is_its_largest_body_without_tokens() {
     let options = json!({"badge_class": "com.app.Main", "receipt_id": "RCP1"});
@@ -163,6 +194,95 @@ fn each_mistake_in_a_credential_names_its_field() {
         let error = read_credential(name, &credential).err().expect("a refusal");
         let wanted = (code, format!("credential.{field}"));
         assert_eq!((error.code, error.field), wanted, "{name} {credential}");
+    }
+}
+
+#[test]
+fn options_that_no_push_could_carry_are_refused_by_their_field() {
+    let https = "must begin with https://";
+    let long = "is too long";
+    let intent = |length: usize| {
+        json!({ "click_action": { "type": "open_intent",
+        "intent": "i".repeat(length) } })
+    };
+    let url = |url: &str| json!({ "click_action": { "type": "open_url", "url": url } });
+    let template = json!({ "template_id": "t".repeat(1_000) });
+    let receipts = json!({ "receipt_url": format!("https://{}", "r".repeat(1_000)) });
+    let cases = [
+        ("huawei", url("http://example.test"), Some(("click_action.url", https))),
+        ("huawei", url("example.test"), Some(("click_action.url", https))),
+        ("huawei", url("HTTPS://example.test"), None),
+        ("huawei", intent(2_000), None),
+        ("xiaomi", intent(1_000), Some(("click_action", long))),
+        // With the job key, the keys and the effect exactly 1,024, and one more.
+        ("xiaomi", intent(956), None),
+        ("xiaomi", intent(957), Some(("click_action", long))),
+        ("xiaomi", template, Some(("template_id", long))),
+        ("xiaomi", receipts, Some(("receipt_url", long))),
+        ("xiaomi", url("http://example.test"), None),
+        ("oppo", url("http://example.test"), None),
+    ];
+    for (name, options, wanted) in cases {
+        let read = serde_json::from_value(options.clone()).expect("options");
+        let checked = vendor(name).check_options(&read);
+        let wanted = wanted.map(|(field, why)| (format!("options.{field}"), why));
+        match (checked, wanted) {
+            (Ok(()), None) => {}
+            (Err(error), Some((field, why))) => {
+                assert_eq!((error.code, &error.field), ("option_malformed", &field), "{name}");
+                assert!(error.message.contains(why), "{error}");
+            }
+            (checked, wanted) => panic!("{name} {options}: {checked:?}, not {wanted:?}"),
+        }
+    }
+}
+
+/// Xiaomi's extras as sent, without `extra.`.
+fn extras(options: &Value, notification: &Value) -> BTreeMap<String, String> {
+    let certificate = certificate("xiaomi", &good_credential("xiaomi"), options);
+    let notification = crate::vendors_android::golden::notification(notification, &json!({}));
+    let targets = [target(0, "AAAA", None)];
+    let call = Call {
+        certificate: &certificate,
+        access: None,
+        notification: &notification,
+        targets: &targets,
+        now: NOW,
+    };
+    let body = vendor("xiaomi").encode(&call).remove(0).request.body;
+    let fields = form_urlencoded::parse(&body).into_owned();
+    fields
+        .filter_map(|(key, value)| Some((key.strip_prefix("extra.")?.to_owned(), value)))
+        .collect()
+}
+
+/// What does not fit beside what is more needed is left out whole: every push would else be
+/// refused with code 65015.
+#[test]
+fn xiaomis_extras_stay_within_their_characters() {
+    let size = |extras: &BTreeMap<String, String>| -> usize {
+        extras.iter().map(|(key, value)| key.chars().count() + value.chars().count()).sum()
+    };
+    let options = |intent: usize, url: usize| {
+        json!({ "channel_id": "130001", "template_id": "P1001",
+            "click_action": { "type": "open_intent", "intent": "意".repeat(intent) },
+            "receipt_url": format!("https://relay.test/{}", "r".repeat(url)) })
+    };
+    let sound = json!({ "sound": "ding" });
+    let all = extras(&options(100, 100), &sound);
+    assert_eq!(all.len(), 10, "{all:?}");
+    assert_eq!(all["notify_effect"], "2");
+    // The receipts give way to the page.
+    let page = extras(&options(600, 200), &sound);
+    assert_eq!(page["intent_uri"].chars().count(), 600);
+    assert!(page.keys().all(|key| !key.starts_with("callback")), "{page:?}");
+    assert_eq!(page["notify_foreground"], "0", "what is smaller still fits");
+    // The page gives way to the template: the tap opens the app.
+    let app = extras(&options(900, 200), &sound);
+    assert_eq!((app["notify_effect"].as_str(), app.get("intent_uri")), ("1", None), "{app:?}");
+    assert!(app.contains_key("mi_template_param") && app.contains_key("callback"), "{app:?}");
+    for extras in [all, page, app] {
+        assert!(size(&extras) <= 1_024, "{extras:?}");
     }
 }
 
