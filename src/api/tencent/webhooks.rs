@@ -182,8 +182,8 @@ impl Hook<'_> {
             let is_old_news = device.presence_at > at.after(CLOCK_SKEW);
             on.is_none_or(|on| on.covers(device)) && !is_old_news
         };
-        let signed_in =
-            |device: &Device| !matches!(device.presence, Presence::LoggedOut | Presence::Kicked);
+        // Who registered since has logged in again, and told the relay before the chat server did.
+        let registered_since = |device: &Device| device.registered_at > at;
         for kicked in ids_in(self.given, "KickedDevice", "Platform") {
             let on = platform(kicked.as_str());
             // The device that logged in may have registered already: only older ones were removed.
@@ -193,18 +193,17 @@ impl Hook<'_> {
             self.set_presence(&user, Presence::Kicked, now, was_kicked).await?;
         }
         match action.as_str() {
-            // The client itself knows better whether it is in front; and a device that was logged
-            // out rings again only once it registers.
+            // The client itself knows better whether it is in front.
             "Login" => {
                 let offline =
                     |device: &Device| here(device) && device.presence == Presence::Offline;
                 self.set_presence(&user, Presence::Background, now, offline).await?;
             }
-            "Logout" => self.set_presence(&user, Presence::LoggedOut, now, here).await?,
-            "Disconnect" => {
-                let linked = |device: &Device| here(device) && signed_in(device);
-                self.set_presence(&user, Presence::Offline, now, linked).await?;
+            "Logout" => {
+                let left = |device: &Device| here(device) && !registered_since(device);
+                self.set_presence(&user, Presence::LoggedOut, now, left).await?;
             }
+            "Disconnect" => self.set_presence(&user, Presence::Offline, now, here).await?,
             _ => return noted("not used: the relay knows Login, Logout and Disconnect"),
         }
         Ok(fields(json!({})))

@@ -199,6 +199,22 @@ async fn old_news_of_a_state_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_log_out_that_comes_late_does_not_undo_a_newer_registration() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let left = with(&state("Logout", "Unregister"), "EventTime", json!(now().0 - 1_000));
+    door.hook_ok(&left).await;
+    assert_eq!(door.presence("joon").await, "background", "it registered after that");
+    // The device is known for longer than its new registration.
+    door.hook_ok(&state("Logout", "Unregister")).await;
+    assert_eq!(door.presence("joon").await, "logged_out");
+    door.phone("joon", cert_id).await;
+    door.hook_ok(&left).await;
+    assert_eq!(door.presence("joon").await, "background");
+}
+
+#[tokio::test]
 async fn what_was_read_elsewhere_does_not_ring_and_lowers_the_badge() {
     let door = Door::open().await;
     let cert_id = door.apns().await;
