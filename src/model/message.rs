@@ -33,6 +33,10 @@ pub const DATA_ID_BYTES_MAX: usize = 64;
 /// Most mentions one message may carry (Tencent error 10053).
 pub const MENTIONS_MAX: usize = 30;
 
+/// The word of `SendMsgControl` for a message that the receiver's mute keeps silent whatever the
+/// app's `honour_mute`.
+pub const WITH_MUTE: &str = "WithMuteNotifications";
+
 /// What is wrong with a message, in the words the caller gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {

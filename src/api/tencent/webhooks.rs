@@ -29,11 +29,15 @@ use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::device::{Device, Platform, Presence};
 use crate::model::id::{CertId, Conversation, GroupId, UserId};
+use crate::model::message::WITH_MUTE;
 use crate::model::time::UnixMs;
 use crate::telemetry::events::{self, TurnedAway};
 
 /// The key of `CloudCustomData` under which what a webhook lacks may travel.
 pub const CUSTOM_DATA_KEY: &str = "offpush";
+
+/// The `OptPlatform` of a message that a server sent by the REST API; any other is a user's client.
+const REST_API: &str = "RESTAPI";
 
 /// How much later than an event its device may have reported, by the other clock, and the event
 /// still counts.
@@ -121,6 +125,11 @@ impl Hook<'_> {
             if let Some(number) = given.number(name) {
                 message = message.value(name, &json!(number));
             }
+        }
+        // The exception that `honour_mute` makes is for what servers send. Who sent it must be in
+        // the message, which is decided again before it is sent.
+        if !self.platform.is_some_and(|from| from.eq_ignore_ascii_case(REST_API)) {
+            message = message.value("SendMsgControl", &json!([WITH_MUTE]));
         }
         message = message.copy(given, &["MsgKey", "MsgBody", "CloudCustomData", "GroupAtInfo"]);
         let custom: String = given.optional("CloudCustomData", 10_004)?.unwrap_or_default();
