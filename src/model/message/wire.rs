@@ -30,6 +30,10 @@ macro_rules! wire_fields {
         }
 
         impl Wire<'_> {
+            /// The names of the known fields.
+            #[cfg(test)]
+            pub(super) const NAMES: &'static [&'static str] = &[$($name,)*];
+
             /// The known fields but the receivers, as they were written.
             fn content(&self) -> Bytes {
                 content_of(&[$(($name, self.$field),)*])
