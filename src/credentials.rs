@@ -99,7 +99,8 @@ pub struct Credentials {
     seal: Arc<Seal>,
     endpoints: HashMap<&'static str, Arc<Endpoints>>,
     known: ArcSwap<Known>,
-    writing: Mutex<()>,
+    /// Held while anything is written: the highest number ever given.
+    writing: Mutex<u32>,
     changed: watch::Sender<u64>,
 }
 
@@ -129,7 +130,7 @@ impl Credentials {
             seal,
             endpoints,
             known: ArcSwap::default(),
-            writing: Mutex::new(()),
+            writing: Mutex::default(),
             changed: watch::Sender::new(0),
         };
         let mut known = Known::default();
@@ -139,8 +140,22 @@ impl Credentials {
             let certificate = credentials.load(&key, &row)?;
             known.insert(certificate.info.cert_id, Arc::new(certificate));
         }
+        let highest = known.keys().map(|id| id.0).max().unwrap_or(0);
+        *credentials.writing.lock().await = highest.max(credentials.highest_deleted().await?);
         credentials.known.store(Arc::new(known));
         Ok(credentials)
+    }
+
+    /// The highest number that was given before any certificate was deleted: 0 when none was.
+    async fn highest_deleted(&self) -> Result<u32, StoreError> {
+        let range = KeyBuilder::new(Class::CertificateNumber).prefix();
+        let mut highest = 0;
+        for (key, row) in self.store.scan(Scope::Everywhere, range, CERTIFICATES_MAX).await? {
+            let number = <[u8; 4]>::try_from(row.as_ref());
+            let number = number.map_err(|_| StoreError::Corrupt { key })?;
+            highest = highest.max(u32::from_be_bytes(number));
+        }
+        Ok(highest)
     }
 
     fn load(&self, key: &Key, row: &[u8]) -> Result<Certificate, CredentialsError> {
@@ -224,13 +239,15 @@ impl Credentials {
         let options = draft.options.unwrap_or_default();
         known.check_options(&options)?;
         let name = draft.name.unwrap_or_else(|| vendor.clone());
-        let _writing = self.writing.lock().await;
+        let mut highest = self.writing.lock().await;
         let cert_id = match draft.cert_id {
             Some(chosen) if self.get(chosen).is_some() => {
                 return Err(CredentialsError::Taken(chosen));
             }
             Some(chosen) => chosen,
-            None => CertId(self.known.load().keys().map(|id| id.0).max().unwrap_or(0) + 1),
+            None => CertId(highest.checked_add(1).ok_or_else(|| {
+                refused("cert_id_exhausted", "cert_id", "no number is left: choose a free one")
+            })?),
         };
         let info = CertificateInfo {
             app,
@@ -248,7 +265,9 @@ impl Credentials {
             warnings: Vec::new(),
             identity: BTreeMap::new(),
         };
-        self.write(info, &credential).await
+        let made = self.write(info, &credential).await?;
+        *highest = cert_id.0.max(*highest);
+        Ok(made)
     }
 
     /// Changes a certificate under the same number: a new secret, other options, off or on.
@@ -329,14 +348,20 @@ impl Credentials {
         Ok(true)
     }
 
-    /// Deletes a certificate; its number is not given out again while a larger one exists.
+    /// Deletes a certificate; its number is not given out again, unless an upload asks for it:
+    /// devices may still be registered under it.
     ///
     /// # Errors
     /// `NotFound`, or the store's.
     pub async fn delete(&self, app: AppId, cert_id: CertId) -> Result<(), CredentialsError> {
-        let _writing = self.writing.lock().await;
+        let highest = self.writing.lock().await;
         self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
-        let batch = Batch { delete: vec![row_key(app, cert_id)], ..Batch::default() };
+        let number = Bytes::copy_from_slice(&highest.to_be_bytes());
+        let batch = Batch {
+            put: vec![(number_key(app), number)],
+            delete: vec![row_key(app, cert_id)],
+            ..Batch::default()
+        };
         self.store.commit(partition_of(app), batch).await?;
         let mut known = Known::clone(&self.known.load());
         known.remove(&cert_id);
@@ -421,6 +446,10 @@ fn refused(code: &'static str, field: &str, message: &str) -> CredentialsError {
 
 fn row_key(app: AppId, cert_id: CertId) -> Key {
     KeyBuilder::new(Class::Certificate).u64(app.0).u32(cert_id.0).finish()
+}
+
+fn number_key(app: AppId) -> Key {
+    KeyBuilder::new(Class::CertificateNumber).u64(app.0).finish()
 }
 
 /// The partition in which the certificates of an app live.

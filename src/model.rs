@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod device;
 pub mod id;
 pub mod message;
+pub mod object;
 pub mod push_info;
 pub mod reason;
 pub mod time;

@@ -173,7 +173,7 @@ fn saw_receive_option(facts: &Facts<'_>) -> Value {
 
 fn device_state(facts: &Facts<'_>) -> Option<No> {
     let device = facts.device?;
-    if matches!(device.presence, Presence::LoggedOut | Presence::Kicked) {
+    if device.presence.is_signed_out() {
         return Some((Reason::LoggedOut, None));
     }
     if facts.now.since(device.seen_at) > facts.settings.stale_login {

@@ -146,7 +146,8 @@ impl Registry {
         Ok(self.report_state(app, user, device_id, report, now).await?.is_some())
     }
 
-    /// Notes where the app is. `None` when there is no such device.
+    /// Notes where the app is, and its badge. `None` when there is no such device. What is
+    /// [signed out](Presence::is_signed_out) stays so; its badge is noted all the same.
     ///
     /// # Errors
     /// The store's.
@@ -161,14 +162,11 @@ impl Registry {
         self.accounts
             .change(app, user, |account, batch| {
                 let Some(device) = account.device_mut(device_id) else { return Ok(None) };
-                device.presence = report.presence;
-                device.presence_at = now;
-                if !matches!(report.presence, Presence::LoggedOut | Presence::Kicked) {
-                    device.seen_at = now;
-                }
-                device.was_background |= report.presence == Presence::Background;
-                if report.presence == Presence::Foreground {
-                    device.foreground_at = Some(now);
+                if device.note_presence(report.presence, now) {
+                    device.was_background |= report.presence == Presence::Background;
+                    if report.presence == Presence::Foreground {
+                        device.foreground_at = Some(now);
+                    }
                 }
                 if let Some(unread) = report.unread {
                     device.unread = unread;
@@ -180,7 +178,8 @@ impl Registry {
     }
 
     /// Changes the presence of the user's devices that `applies` picks; the devices as they are
-    /// then. A device that comes online, or loses its link, has given a sign of life.
+    /// then. A device that comes online, or loses its link, has given a sign of life. What is
+    /// [signed out](Presence::is_signed_out) stays so.
     ///
     /// # Errors
     /// The store's.
@@ -195,11 +194,7 @@ impl Registry {
         self.accounts
             .change(app, user, |account, _| {
                 for device in account.devices.iter_mut().filter(|device| applies(device)) {
-                    device.presence = presence;
-                    device.presence_at = now;
-                    if !matches!(presence, Presence::LoggedOut | Presence::Kicked) {
-                        device.seen_at = now;
-                    }
+                    device.note_presence(presence, now);
                 }
                 Ok(account.devices.clone())
             })

@@ -142,6 +142,15 @@ pub fn verify(
     })
 }
 
+/// The app and the user a UserSig names, which proves nothing yet.
+///
+/// # Errors
+///
+/// [`UserSigError::Malformed`].
+pub fn named(sig: &str) -> Result<(AppId, String), UserSigError> {
+    decode(sig).map(|claims| (AppId(claims.app), claims.identifier))
+}
+
 /// A UserSig for `user` of `app`, valid for `validity` from `now`, both in whole seconds.
 pub fn make(key: &str, app: AppId, user: &str, now: UnixMs, validity: Duration) -> String {
     let mut claims = Claims {

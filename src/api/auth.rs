@@ -1,8 +1,8 @@
 //! Who may do what: extractors that a handler names in its arguments, so that no handler can
 //! forget to ask.
 //!
-//! A key that is nobody's is 401. A key of another app is 403 whether or not the asked app exists,
-//! so that nothing can be learned about apps that are not one's own.
+//! A key that is nobody's is 401. A key of another app, or the UserSig of another user, is 403
+//! whether or not the asked app exists, so that nothing can be learned about what is not one's own.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -85,6 +85,23 @@ fn known(api: &Api, app: AppId) -> Result<Arc<App>, ApiError> {
 
 const FOREIGN: &str = "the key is for another app";
 
+/// The answer to what is no API key: a good UserSig, but not one that may do this, or nobody's. It
+/// depends on nothing but the UserSig.
+fn stranger(api: &Api, key: &str) -> ApiError {
+    let is_good = |(app, user): (AppId, String)| {
+        api.apps.get(app).is_some_and(|known| {
+            let keys = &known.settings.usersig_keys;
+            usersig::verify(key, keys, app, &user, api.clock.now()).is_ok()
+        })
+    };
+    // Only what nobody signed counts as a guess.
+    if usersig::named(key).is_ok_and(is_good) {
+        ApiError::forbidden("a UserSig opens its own user's devices and preferences only")
+    } else {
+        api.unknown_key()
+    }
+}
+
 impl FromRequestParts<Arc<Api>> for Admin {
     type Rejection = ApiError;
 
@@ -96,7 +113,7 @@ impl FromRequestParts<Arc<Api>> for Admin {
         match api.keys.scope_of(key) {
             Some(Caller::Admin) => Ok(Admin),
             Some(Caller::App(_)) => Err(ApiError::forbidden("only the admin key may do this")),
-            None => Err(api.unknown_key()),
+            None => Err(stranger(api, key)),
         }
     }
 }
@@ -105,9 +122,12 @@ impl FromRequestParts<Arc<Api>> for OfApp {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let caller =
-            if api.open_to_all { Some(Caller::Admin) } else { api.keys.scope_of(bearer(parts)?) };
-        let caller = caller.ok_or_else(|| api.unknown_key())?;
+        let caller = if api.open_to_all {
+            Caller::Admin
+        } else {
+            let key = bearer(parts)?;
+            api.keys.scope_of(key).ok_or_else(|| stranger(api, key))?
+        };
         let asked = app_id(parts, api).await?;
         match caller {
             Caller::App(own) if own != asked => Err(ApiError::forbidden(FOREIGN)),
@@ -166,8 +186,7 @@ async fn of_user_sig(
             let code = error.code().to_string();
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, &code, "the UserSig is expired"));
         }
-        // Only what fails counts: many clients at once are no attack.
-        Some((_, Err(_))) | None => return Err(api.unknown_key()),
+        Some((_, Err(_))) | None => return Err(stranger(api, sig)),
     };
     api.limits.may_ask(asked)?;
     Ok(OfUser { app, user: user? })

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::api::error::ApiError;
 
@@ -30,7 +30,8 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
-        if inner.is_syntax() || inner.is_eof() {
+        let is_choice = is_choice(inner, json);
+        if inner.is_eof() || (inner.is_syntax() && !is_choice) {
             let message = format!("the body is not valid JSON: {inner}");
             return ApiError::bad("json_malformed", "", message).without_field();
         }
@@ -49,13 +50,24 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         } else {
             "field_malformed"
         };
-        ApiError::bad(code, &field, inner.to_string())
+        let message = if is_choice { CHOICE.to_owned() } else { inner.to_string() };
+        ApiError::bad(code, &field, message)
     })?;
     reader.end().map_err(|error| {
         ApiError::bad("json_malformed", "", format!("the body is not valid JSON: {error}"))
             .without_field()
     })?;
     Ok(value)
+}
+
+const CHOICE: &str = "expected an object that holds exactly one of what is possible here";
+
+/// Whether a mistake that serde_json takes for one of writing is one in a choice: an object that
+/// names nothing, or several things, in JSON that is well written.
+fn is_choice(error: &serde_json::Error, json: &[u8]) -> bool {
+    error.is_syntax()
+        && error.to_string().starts_with("expected value")
+        && serde_json::from_slice::<IgnoredAny>(json).is_ok()
 }
 
 /// Whether JSON text can only be an object. A reader generated for a struct would take an array

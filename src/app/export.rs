@@ -2,7 +2,7 @@
 //! devices and preferences, as JSON lines. What is on its way (queue, traces, ledger) stays.
 //!
 //! ```text
-//! {"offpush_export":2,"engine":"sled","seal":"…"}       the seal proves the secret key
+//! {"offpush_export":3,"engine":"sled","seal":"…"}       the seal proves the secret key
 //! {"kind":"certificate","key":"…hex…","value":"…base64…"}
 //! {"rows":1234}                                          the end: a cut file shows
 //! ```
@@ -25,8 +25,9 @@ use crate::store::keys::{Class, KeyBuilder, just_after};
 use crate::store::{Batch, Key, Scope, Store};
 
 /// The form of the file; raised when a line changes its meaning or a kind is added, so that an
-/// older version says that the file is too new. Form 1 had no `known_account`.
-pub const FORM: u32 = 2;
+/// older version says that the file is too new. Form 1 had no `known_account`, form 2 no
+/// `certificate_number`.
+pub const FORM: u32 = 3;
 
 /// Rows read, and written, at a time.
 const PAGE: usize = 64;
@@ -41,10 +42,11 @@ const LINE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 const PROOF: &str = "offpush export";
 
 /// What moves, in the order it is written: an app before what belongs to it.
-const KINDS: [(&str, Class); 10] = [
+const KINDS: [(&str, Class); 11] = [
     ("app", Class::App),
     ("api_key", Class::ApiKey),
     ("certificate", Class::Certificate),
+    ("certificate_number", Class::CertificateNumber),
     ("user", Class::User),
     ("known_account", Class::KnownAccount),
     ("owner", Class::Owner),

@@ -16,9 +16,22 @@ pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
         && last.verdict != "accepted"
         && let Some(said) = of_vendor(delivery, &last.code, &last.verdict)
     {
-        return said.to_owned();
+        return match delivery.state {
+            "dead_letter" => of_given_up(said),
+            _ => said.to_owned(),
+        };
     }
     of_state(delivery)
+}
+
+/// What adapters promise of a push that can still be tried.
+const PROMISE: &str = "the push is sent again";
+
+/// Advice on a push that was given up: an adapter knows the cause, but not that it lasted.
+pub fn of_given_up(said: &str) -> String {
+    let cause = said.split_once(PROMISE).map_or(said, |(cause, _)| cause);
+    let cause = cause.trim_end().trim_end_matches("and").trim_end_matches([' ', ',', ';']);
+    format!("{cause}; the push was given up: replay it once the cause is gone")
 }
 
 fn of_vendor(delivery: &DeliveryExplanation, code: &str, verdict: &str) -> Option<&'static str> {
@@ -261,4 +274,30 @@ pub fn of_finding(finding: Finding) -> &'static str {
 
 fn was_background(opened: &DeliveryOpening) -> bool {
     opened.device.as_ref().is_none_or(|device| device.facts.was_background)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_that_was_given_up_is_told_its_cause_and_that_it_can_be_replayed() {
+        let later = [
+            Verdict::Throttled { retry_after: None, scope: ThrottleScope::Certificate },
+            Verdict::Unavailable { retry_after: None },
+        ];
+        let codes = [clocks::CODE, "503", "UNAVAILABLE", "InternalServerError", "Shutdown"];
+        let mut promises = 0;
+        for vendor in vendor::ALL {
+            for (code, verdict) in codes.iter().flat_map(|code| later.map(|later| (code, later))) {
+                let Some(said) = of_answer(*vendor, code, verdict) else { continue };
+                promises += usize::from(said.contains(PROMISE));
+                let advice = of_given_up(said);
+                let (cause, _) = advice.split_once("; the push was given up: replay").expect(said);
+                assert!(!cause.contains("sent again") && said.starts_with(cause), "{advice}");
+                assert!(!cause.is_empty() && !cause.ends_with([',', ';', ' ']), "{advice}");
+            }
+        }
+        assert!(promises > 0, "an adapter still promises in these words");
+    }
 }

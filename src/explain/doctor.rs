@@ -15,6 +15,7 @@ use crate::explain::advice;
 use crate::model::certificate::{CertificateInfo, CertificateStatus};
 use crate::model::device::{Device, Presence, TokenState};
 use crate::model::id::{Conversation, UserId};
+use crate::model::reason::Terminal;
 use crate::model::time::{UnixMs, rfc3339};
 use crate::policy::{RuleSettings, WindowFacts};
 use crate::preferences::receive::ReceiveOption;
@@ -360,7 +361,7 @@ fn flapping(device: &Device, now: UnixMs) -> Item {
 }
 
 fn vendor_answers(one: &DeviceCase<'_>, case: &Case<'_>) -> Item {
-    let Some((message_id, at, attempt)) = last_attempt(one.device, case) else {
+    let Some(Last { message_id, at, attempt, given_up }) = last_attempt(one.device, case) else {
         return item("vendor_answers", Finding::NothingSent, json!({ "last": null }));
     };
     let finding = match attempt.verdict.as_ref() {
@@ -377,14 +378,22 @@ fn vendor_answers(one: &DeviceCase<'_>, case: &Case<'_>) -> Item {
         advice::of_answer(vendor, &attempt.code, advice::verdict_named(&attempt.verdict)?)
     });
     if let Some(words) = known.filter(|_| finding != Finding::Fine) {
-        item.advice = words.to_owned();
+        item.advice = if given_up { advice::of_given_up(words) } else { words.to_owned() };
     }
     item
 }
 
-/// The vendor's last word about a device, with the message and when it was said.
-fn last_attempt<'a>(device: &Device, case: &Case<'a>) -> Option<(String, UnixMs, &'a Attempt)> {
-    let mut last: Option<(String, UnixMs, &Attempt)> = None;
+/// The vendor's last word about a device.
+struct Last<'a> {
+    message_id: String,
+    at: UnixMs,
+    attempt: &'a Attempt,
+    /// Whether the push was given up with it.
+    given_up: bool,
+}
+
+fn last_attempt<'a>(device: &Device, case: &Case<'a>) -> Option<Last<'a>> {
+    let mut last: Option<Last<'_>> = None;
     for trace in case.traces {
         let own = |number: u16| {
             trace.opening.deliveries.get(usize::from(number)).is_some_and(|one| {
@@ -394,10 +403,15 @@ fn last_attempt<'a>(device: &Device, case: &Case<'a>) -> Option<(String, UnixMs,
             })
         };
         for step in &trace.steps {
-            let attempts = step.results.iter().filter(|result| own(result.delivery));
-            for attempt in attempts.filter_map(|result| result.attempt.as_ref()) {
-                if last.as_ref().is_none_or(|(_, at, _)| step.at >= *at) {
-                    last = Some((trace.message_id.to_string(), step.at, attempt));
+            for result in step.results.iter().filter(|result| own(result.delivery)) {
+                let message_id = trace.message_id.to_string();
+                let given_up = result.ended == Some(Terminal::DeadLetter);
+                if let Some(attempt) = &result.attempt
+                    && last.as_ref().is_none_or(|last| step.at >= last.at)
+                {
+                    last = Some(Last { message_id, at: step.at, attempt, given_up });
+                } else if let Some(last) = &mut last {
+                    last.given_up |= given_up && last.message_id == message_id;
                 }
             }
         }

@@ -39,6 +39,14 @@ pub enum Presence {
     Kicked,
 }
 
+impl Presence {
+    /// Whether nobody is signed in there: it stays so, whatever is reported, until the device is
+    /// registered again.
+    pub fn is_signed_out(self) -> bool {
+        matches!(self, Presence::LoggedOut | Presence::Kicked)
+    }
+}
+
 /// Why a registered token may not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,4 +105,21 @@ pub struct Device {
     /// When it last reported the foreground: messages from before then need no summing up.
     #[serde(default)]
     pub foreground_at: Option<UnixMs>,
+}
+
+impl Device {
+    /// Notes where the app is. Where nobody is signed in it may only become logged out instead of
+    /// kicked, or the other way: a report that comes late, or from an app that goes on running,
+    /// must not make it ring for somebody who is gone. Answers whether the report counted.
+    pub fn note_presence(&mut self, presence: Presence, now: UnixMs) -> bool {
+        if self.presence.is_signed_out() && !presence.is_signed_out() {
+            return false;
+        }
+        self.presence = presence;
+        self.presence_at = now;
+        if !presence.is_signed_out() {
+            self.seen_at = now;
+        }
+        true
+    }
 }

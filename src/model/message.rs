@@ -33,6 +33,10 @@ pub const DATA_ID_BYTES_MAX: usize = 64;
 /// Most mentions one message may carry (Tencent error 10053).
 pub const MENTIONS_MAX: usize = 30;
 
+/// The word of `SendMsgControl` for a message that the receiver's mute keeps silent whatever the
+/// app's `honour_mute`.
+pub const WITH_MUTE: &str = "WithMuteNotifications";
+
 /// What is wrong with a message, in the words the caller gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
@@ -314,6 +318,69 @@ mod tests {
             "x".repeat(BODY_BYTES_MAX)
         );
         check_error(&with(r#""b""#, "1", &large), "93000", Some("MsgBody"));
+    }
+
+    /// A message with these fields besides those it must have.
+    fn with_rest(rest: &str) -> String {
+        format!(r#"{{"From_Account":"a","To_Account":"b","MsgRandom":1{rest}}}"#)
+    }
+
+    #[test]
+    fn an_array_is_no_object_anywhere_in_a_message() {
+        let push = |part: &str| with_rest(&format!(r#","OfflinePushInfo":{{"Desc":"d",{part}}}"#));
+        let cases = [
+            (r#""ApnsInfo":[1,"T"]"#, "ApnsInfo"),
+            (r#""ApnsInfo":{"LiveActivity":["la","end",{}]}"#, "ApnsInfo.LiveActivity"),
+            (r#""AndroidInfo":[]"#, "AndroidInfo"),
+            (r#""HarmonyInfo":["t"]"#, "HarmonyInfo"),
+            (r#""MultiLanguageContent":[["ko","a","b"]]"#, "MultiLanguageContent[0]"),
+            (r#""MultiLanguageContent":{}"#, "MultiLanguageContent"),
+        ];
+        for (part, field) in cases {
+            check_error(&push(part), "90043", Some(&format!("OfflinePushInfo.{field}")));
+        }
+        let whole = with_rest(r#","OfflinePushInfo":[0,"t","d"]"#);
+        check_error(&whole, "90043", Some("OfflinePushInfo"));
+        let text = r#"{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}"#;
+        let element = r#","MsgBody":[["TIMTextElem",{"Text":"x"}]]"#;
+        check_error(&with_rest(element), "90002", Some("MsgBody"));
+        let content = r#","MsgBody":[{"MsgType":"TIMTextElem","MsgContent":["x"]}]"#;
+        check_error(&with_rest(content), "90002", Some("MsgBody.MsgContent"));
+        let mention = format!(r#","MsgBody":[{text}],"GroupAtInfo":[[1,"x"]]"#);
+        check_error(&with_rest(&mention), "10004", Some("GroupAtInfo"));
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent_in_every_field() {
+        let text = r#"{"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}"#;
+        let plain = with_rest(&format!(r#","MsgBody":[{text}]"#));
+        let null =
+            |name: &str| plain.replace(r#""MsgBody""#, &format!(r#""{name}":null,"MsgBody""#));
+        let expected = Message::parse(plain.as_bytes()).expect("a message");
+        for name in Wire::NAMES {
+            if !["From_Account", "To_Account", "MsgRandom", "MsgBody"].contains(name) {
+                let message = Message::parse(null(name).as_bytes()).expect(name);
+                assert_eq!(message, expected, "{name}");
+            }
+        }
+        let mention = r#"[{"GroupAtAllFlag":null,"GroupAt_Account":"x"},{"GroupAt_Account":null}]"#;
+        let mention = with_rest(&format!(r#","MsgBody":[{text}],"GroupAtInfo":{mention}"#));
+        let message = Message::parse(mention.as_bytes()).expect("a message");
+        assert_eq!(message.mentions, Mentions { all: false, users: vec!["x".into()] });
+    }
+
+    #[test]
+    fn the_id_of_a_live_activity_has_at_most_64_bytes() {
+        let with_id = |id: &str| {
+            with_rest(&format!(
+                r#","OfflinePushInfo":{{"Desc":"d","ApnsInfo":{{"LiveActivity":
+                    {{"LaId":"{id}","Event":"end","ContentState":{{}}}}}}}}"#
+            ))
+        };
+        let longest = "é".repeat(32);
+        Message::parse(with_id(&longest).as_bytes()).expect("64 bytes");
+        let field = "OfflinePushInfo.ApnsInfo.LiveActivity.LaId";
+        check_error(&with_id(&format!("{longest}x")), "90043", Some(field));
     }
 
     #[test]

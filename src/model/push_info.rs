@@ -11,11 +11,14 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::model::object;
+
 /// The whole object. Every field may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct OfflinePushInfo {
     /// 0 pushes, 1 asks for no offline push.
+    #[serde(deserialize_with = "object::or_default")]
     pub push_flag: u8,
     /// Notification title of every platform.
     pub title: Option<String>,
@@ -24,6 +27,7 @@ pub struct OfflinePushInfo {
     /// Pass-through text for the app; JSON text, since several vendors refuse anything else.
     pub ext: Option<String>,
     /// Title and text by device language.
+    #[serde(deserialize_with = "object::list")]
     pub multi_language_content: Vec<LanguageContent>,
     /// Android vendors.
     pub android_info: Seldom<AndroidInfo>,
@@ -103,7 +107,7 @@ impl<T: Unset + Serialize> Serialize for Seldom<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Seldom<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Seldom::from)
+        Ok(Seldom(object::optional(deserializer)?.map(Box::new)))
     }
 }
 
@@ -112,6 +116,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Seldom<T> {
 #[serde(rename_all = "PascalCase", default)]
 pub struct LanguageContent {
     /// The device language this is for, such as `en` or `zh-Hans`.
+    #[serde(deserialize_with = "object::or_default")]
     pub language: String,
     /// Title in that language.
     pub title: Option<String>,
@@ -217,14 +222,18 @@ pub struct ApnsInfo {
     /// 1 makes it a VoIP push.
     pub is_voip_push: Option<u8>,
     /// Updates or ends a Live Activity.
+    #[serde(deserialize_with = "object::optional")]
     pub live_activity: Option<LiveActivity>,
 }
+
+/// Longest `LaId`, in bytes.
+pub const LA_ID_BYTES_MAX: usize = 64;
 
 /// `ApnsInfo.LiveActivity`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LiveActivity {
-    /// The activity, at most 64 bytes.
+    /// The activity, at most [`LA_ID_BYTES_MAX`].
     pub la_id: String,
     /// `update` or `end`.
     pub event: String,
@@ -290,6 +299,35 @@ mod tests {
         assert_eq!(info.android_info.vivo_notify_type.as_deref(), Some("4"));
         assert_eq!(info.apns_info.mutable_content, Some(1));
         assert_eq!(info.harmony_info.category.as_deref(), Some("IM"));
+    }
+
+    #[test]
+    fn null_is_as_good_as_absent_for_every_part() {
+        let names = [
+            "PushFlag",
+            "Title",
+            "Desc",
+            "Ext",
+            "MultiLanguageContent",
+            "AndroidInfo",
+            "ApnsInfo",
+            "HarmonyInfo",
+            "BadgeAddNum",
+            "BadgeSetNum",
+        ];
+        let nulls: BTreeMap<&str, Value> = names.map(|name| (name, Value::Null)).into();
+        let info = serde_json::to_value(&nulls).expect("json");
+        let info: OfflinePushInfo = serde_json::from_value(info).expect("nulls");
+        assert_eq!(info, OfflinePushInfo::default());
+        let written = serde_json::to_value(&info).expect("json");
+        let written = written.as_object().expect("an object");
+        assert!(written.keys().eq(nulls.keys()), "every field is tried: {written:?}");
+        let nested = r#"{"ApnsInfo":{"LiveActivity":null,"BadgeMode":null},
+                         "AndroidInfo":{"OPPOChannelID":null,"OPPOPrivateTitleParameters":null},
+                         "MultiLanguageContent":[{"Language":null,"Title":null}]}"#;
+        let info: OfflinePushInfo = serde_json::from_str(nested).expect("nulls");
+        assert_eq!(info.apns_info, ApnsInfo::default().into());
+        assert_eq!(info.multi_language_content, [LanguageContent::default()]);
     }
 
     #[test]

@@ -180,6 +180,11 @@ fn enter(
         batch.delete.push(listing_key(app, oldest.cert_id, user, &oldest));
         released.push((oldest.cert_id, oldest.token));
     }
+    let presence = known
+        .as_ref()
+        .map(|known| (known.presence, known.presence_at))
+        .filter(|(presence, _)| !presence.is_signed_out());
+    let (presence, presence_at) = presence.unwrap_or((Presence::Background, now));
     let device = Device {
         device_id: registration.device_id.clone(),
         cert_id: registration.cert_id,
@@ -190,12 +195,8 @@ fn enter(
         time_zone: registration.time_zone.clone(),
         app_version: registration.app_version.clone(),
         sound: registration.sound.clone(),
-        presence: known
-            .as_ref()
-            .map(|known| known.presence)
-            .filter(|presence| !matches!(presence, Presence::LoggedOut | Presence::Kicked))
-            .unwrap_or(Presence::Background),
-        presence_at: known.as_ref().map_or(now, |known| known.presence_at),
+        presence,
+        presence_at,
         unread: known.as_ref().map_or(0, |known| known.unread),
         token_state: TokenState::Live,
         registered_at: now,

@@ -16,6 +16,8 @@ pub enum Class {
     Event = b'E',
     /// A dead letter: `D app message parcel`.
     DeadLetter = b'D',
+    /// The highest certificate number given by anyone when the app last deleted one: `F app`.
+    CertificateNumber = b'F',
     /// A group's member: `G app group user`.
     Member = b'G',
     /// A message to be summed up after a do-not-disturb window: `H due app user place message`.

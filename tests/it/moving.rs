@@ -35,6 +35,9 @@ async fn everything_that_must_not_be_lost_moves_from_sled_to_redb() {
     let mut old = Relay::start_with(&sims, Engine::Sled, |_| {}).await;
     let old_dir = old.settings.data_dir.clone();
     let cert_id = old.certificate(&sims, "huawei").await;
+    let gone = old.certificate(&sims, "xiaomi").await;
+    let gone_at = old.path(&format!("/certificates/{gone}"));
+    assert_eq!(old.admin.call("DELETE", &gone_at, &Value::Null).await.status, 204);
     for number in 0..200 {
         old.device(&format!("user{number}"), "huawei", cert_id, 1).await;
     }
@@ -92,6 +95,7 @@ async fn everything_that_must_not_be_lost_moves_from_sled_to_redb() {
     let known = door(&new, "im_open_login_svc/account_check", &asked).await;
     let status = |index: usize| known["ResultItem"][index]["AccountStatus"].clone();
     assert_eq!((status(0), status(1)), (json!("Imported"), json!("NotImported")), "{known}");
+    assert_eq!(new.certificate(&sims, "xiaomi").await, gone + 1, "a number is given once");
     new.stop().await;
 }
 
@@ -108,9 +112,9 @@ async fn door(relay: &Relay, command: &str, body: &Value) -> Value {
     answer
 }
 
-/// A file of the first form knows no accounts, and is still read.
+/// A file of the first form knows no accounts, one of the second no highest certificate number.
 #[tokio::test]
-async fn a_file_of_the_first_form_is_still_imported() {
+async fn files_of_earlier_forms_are_still_imported() {
     let seal = Seal::new(&[7; 32]);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut file = Vec::new();
@@ -118,11 +122,11 @@ async fn a_file_of_the_first_form_is_still_imported() {
     let file = String::from_utf8(file).expect("text");
     let of_form = |form: u32| {
         let head = format!("\"offpush_export\":{form}");
-        file.replacen("\"offpush_export\":2", &head, 1).into_bytes()
+        file.replacen("\"offpush_export\":3", &head, 1).into_bytes()
     };
-    for form in [1, 2] {
+    for form in [1, 2, 3] {
         assert_eq!(check(of_form(form).as_slice(), &seal).expect("it is read"), 0);
     }
-    let refused = check(of_form(3).as_slice(), &seal).expect_err("a later form");
-    assert!(refused.to_string().contains("form 3"), "{refused}");
+    let refused = check(of_form(4).as_slice(), &seal).expect_err("a later form");
+    assert!(refused.to_string().contains("form 4"), "{refused}");
 }

@@ -31,6 +31,9 @@ const ALL_BYTES_MAX: usize = 10 * 1_024;
 /// `OfflinePushInfo` is malformed, or says nothing.
 const BAD_PUSH_INFO: u32 = 90_043;
 
+/// `MsgRandom` is missing or no number: pushes number it otherwise than messages do.
+const NO_RANDOM: u32 = 90_001;
+
 /// The relay keeps neither tags nor attributes.
 const NO_CONDITIONS: u32 = 90_022;
 
@@ -57,7 +60,7 @@ fn push_info(given: &Fields<'_>) -> Result<Value, Fail> {
 pub async fn named(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
     let from = given.id("From_Account", 90_008)?;
     let receivers = users(given, "To_Account", NAMED_MAX, &RECEIVER_CODES)?;
-    let random: u32 = given.required("MsgRandom", 90_001)?;
+    let random: u32 = given.required("MsgRandom", NO_RANDOM)?;
     let message = MessageJson::begin()
         .value("From_Account", &json!(from))
         .value("MsgRandom", &json!(random))
@@ -86,7 +89,7 @@ pub async fn all(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>, body_bytes
         let info = "this relay keeps no tags and no attributes: leave Condition out to push to all";
         return Err(Fail::new(NO_CONDITIONS, info));
     }
-    let random: u32 = given.required("MsgRandom", 90_005)?;
+    let random: u32 = given.required("MsgRandom", NO_RANDOM)?;
     let life_s = given.optional::<u64>("MsgLifeTime", 90_044)?.unwrap_or(0);
     if life_s > u64::from(LIFE_TIME_S_MAX) {
         let info = format!("MsgLifeTime must be at most {LIFE_TIME_S_MAX}");

@@ -29,11 +29,15 @@ use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::device::{Device, Platform, Presence};
 use crate::model::id::{CertId, Conversation, GroupId, UserId};
+use crate::model::message::WITH_MUTE;
 use crate::model::time::UnixMs;
 use crate::telemetry::events::{self, TurnedAway};
 
 /// The key of `CloudCustomData` under which what a webhook lacks may travel.
 pub const CUSTOM_DATA_KEY: &str = "offpush";
+
+/// The `OptPlatform` of a message that a server sent by the REST API; any other is a user's client.
+const REST_API: &str = "RESTAPI";
 
 /// How much later than an event its device may have reported, by the other clock, and the event
 /// still counts.
@@ -122,6 +126,11 @@ impl Hook<'_> {
                 message = message.value(name, &json!(number));
             }
         }
+        // The exception that `honour_mute` makes is for what servers send. Who sent it must be in
+        // the message, which is decided again before it is sent.
+        if !self.platform.is_some_and(|from| from.eq_ignore_ascii_case(REST_API)) {
+            message = message.value("SendMsgControl", &json!([WITH_MUTE]));
+        }
         message = message.copy(given, &["MsgKey", "MsgBody", "CloudCustomData", "GroupAtInfo"]);
         let custom: String = given.optional("CloudCustomData", 10_004)?.unwrap_or_default();
         // Most custom data is not meant for the relay, and need not even be JSON.
@@ -182,8 +191,8 @@ impl Hook<'_> {
             let is_old_news = device.presence_at > at.after(CLOCK_SKEW);
             on.is_none_or(|on| on.covers(device)) && !is_old_news
         };
-        let signed_in =
-            |device: &Device| !matches!(device.presence, Presence::LoggedOut | Presence::Kicked);
+        // Who registered since has logged in again, and told the relay before the chat server did.
+        let registered_since = |device: &Device| device.registered_at > at;
         for kicked in ids_in(self.given, "KickedDevice", "Platform") {
             let on = platform(kicked.as_str());
             // The device that logged in may have registered already: only older ones were removed.
@@ -193,18 +202,17 @@ impl Hook<'_> {
             self.set_presence(&user, Presence::Kicked, now, was_kicked).await?;
         }
         match action.as_str() {
-            // The client itself knows better whether it is in front; and a device that was logged
-            // out rings again only once it registers.
+            // The client itself knows better whether it is in front.
             "Login" => {
                 let offline =
                     |device: &Device| here(device) && device.presence == Presence::Offline;
                 self.set_presence(&user, Presence::Background, now, offline).await?;
             }
-            "Logout" => self.set_presence(&user, Presence::LoggedOut, now, here).await?,
-            "Disconnect" => {
-                let linked = |device: &Device| here(device) && signed_in(device);
-                self.set_presence(&user, Presence::Offline, now, linked).await?;
+            "Logout" => {
+                let left = |device: &Device| here(device) && !registered_since(device);
+                self.set_presence(&user, Presence::LoggedOut, now, left).await?;
             }
+            "Disconnect" => self.set_presence(&user, Presence::Offline, now, here).await?,
             _ => return noted("not used: the relay knows Login, Logout and Disconnect"),
         }
         Ok(fields(json!({})))

@@ -13,7 +13,8 @@ use crate::model::id::{ID_BYTES_MAX, UserId, digest128};
 use crate::model::message::{
     DATA_ID_BYTES_MAX, Element, Invalid, MENTIONS_MAX, Mentions, Priority, RECEIVERS_MAX,
 };
-use crate::model::push_info::{OfflinePushInfo, filled};
+use crate::model::object::{Object, or_default};
+use crate::model::push_info::{LA_ID_BYTES_MAX, OfflinePushInfo, filled};
 
 /// Text that is copied only when it is escaped: serde copies every `Cow`.
 #[derive(Default, Deserialize)]
@@ -144,19 +145,19 @@ pub(super) fn priority(raw: Option<&RawValue>) -> Result<Priority, Invalid> {
 pub(super) fn mentions(raw: Option<&RawValue>) -> Result<Mentions, Invalid> {
     #[derive(Deserialize)]
     struct At {
-        #[serde(rename = "GroupAtAllFlag", default)]
+        #[serde(rename = "GroupAtAllFlag", default, deserialize_with = "or_default")]
         all: u8,
         #[serde(rename = "GroupAt_Account", default)]
         user: Option<UserId>,
     }
-    let given: Vec<At> = optional(raw, "GroupAtInfo", "10004")?.unwrap_or_default();
+    let given: Vec<Object<At>> = optional(raw, "GroupAtInfo", "10004")?.unwrap_or_default();
     if given.len() > MENTIONS_MAX {
         let message =
             format!("GroupAtInfo has {} entries, at most {MENTIONS_MAX} are allowed", given.len());
         return Err(Invalid::new("10053", "GroupAtInfo", message));
     }
     let mut mentions = Mentions::default();
-    for at in given {
+    for Object(at) in given {
         if at.all == 1 {
             mentions.all = true;
         } else if let Some(user) = at.user {
@@ -202,23 +203,25 @@ pub(super) fn elements(raw: Option<&RawValue>) -> Result<Vec<Element>, Invalid> 
 
 impl<'de> Deserialize<'de> for Element {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WireElement { kind, content } = WireElement::<Content<'_>>::deserialize(deserializer)?;
-        element(&kind.0, content.unwrap_or_default())
+        let Object(WireElement { kind, content }) =
+            Object::<WireElement<'_, Object<Content<'_>>>>::deserialize(deserializer)?;
+        element(&kind.0, content.unwrap_or_default().0)
             .map_err(|invalid| D::Error::custom(invalid.message))
     }
 }
 
 fn elements_one_by_one(raw: &RawValue) -> Result<Vec<Element>, Invalid> {
-    let wire: Vec<WireElement<'_, &RawValue>> =
+    let wire: Vec<Object<WireElement<'_, &RawValue>>> =
         serde_json::from_str(raw.get()).map_err(|error| {
             Invalid::new("90002", "MsgBody", format!("MsgBody is malformed: {error}"))
         })?;
-    let read = |WireElement { kind, content }: WireElement<'_, _>| {
+    let read = |Object(WireElement { kind, content }): Object<WireElement<'_, _>>| {
         let content = match kind.0.as_ref() {
             "TIMTextElem" | "TIMCustomElem" => optional(content, "MsgBody.MsgContent", "90002")?,
             _ => None,
         };
-        element(&kind.0, content.unwrap_or_default())
+        let Object(content) = content.unwrap_or_default();
+        element(&kind.0, content)
     };
     wire.into_iter().map(read).collect()
 }
@@ -301,8 +304,14 @@ fn check_push_info(push: &OfflinePushInfo) -> Result<(), Invalid> {
             ));
         }
     }
+    let activity = push.apns_info.live_activity.as_ref();
+    if activity.is_some_and(|activity| activity.la_id.len() > LA_ID_BYTES_MAX) {
+        let field = "OfflinePushInfo.ApnsInfo.LiveActivity.LaId";
+        let message = format!("{field} is longer than {LA_ID_BYTES_MAX} bytes");
+        return Err(Invalid::new("90043", field, message));
+    }
     let level = filled(&push.apns_info.interruption_level);
-    let event = push.apns_info.live_activity.as_ref().map(|activity| activity.event.as_str());
+    let event = activity.map(|activity| activity.event.as_str());
     let words: [(&str, Option<&str>, &[&str]); 2] = [
         ("InterruptionLevel", level, &["passive", "active", "time-sensitive", "critical"]),
         ("LiveActivity.Event", event, &["update", "end"]),

@@ -15,7 +15,9 @@ use crate::model::message::fields::{
     Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
     push_info, raw_bytes, receivers, task_id, user,
 };
-use crate::model::message::{BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice, Posted};
+use crate::model::message::{
+    BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice, Posted, WITH_MUTE,
+};
 use crate::model::push_info::filled;
 
 macro_rules! wire_fields {
@@ -28,6 +30,10 @@ macro_rules! wire_fields {
         }
 
         impl Wire<'_> {
+            /// The names of the known fields.
+            #[cfg(test)]
+            pub(super) const NAMES: &'static [&'static str] = &[$($name,)*];
+
             /// The known fields but the receivers, as they were written.
             fn content(&self) -> Bytes {
                 content_of(&[$(($name, self.$field),)*])
@@ -200,7 +206,7 @@ impl<'a> Wire<'a> {
             send_result: optional(self.send_result, "SendMsgResult", "10004")?,
             priority: priority(self.priority)?,
             no_unread: has("NoUnread"),
-            with_mute: has("WithMuteNotifications"),
+            with_mute: has(WITH_MUTE),
             mentions: mentions(self.at)?,
             from_nick: optional(self.from_nick, "FromNick", "10004")?,
             group_name: optional(self.group_name, "GroupName", "10004")?,

@@ -161,11 +161,20 @@ async fn a_user_sig_opens_its_users_devices_and_preferences_only() {
         let answer = world.ask(&joon, operation, APP).await;
         match operation.caller {
             Caller::User => assert!(answer.status < 300, "{}: {}", operation.id, answer.body),
-            _ => refusal(operation.id, &answer, 401, "unauthorized", None),
+            _ => refusal(operation.id, &answer, 403, "forbidden", None),
         }
+        // Other apps and other users are all the same to it, whether they exist or not.
         let elsewhere = world.ask(&joon, operation, OTHER).await;
-        refusal(operation.id, &elsewhere, 401, "unauthorized", None);
+        refusal(operation.id, &elsewhere, 403, "forbidden", None);
+        let nowhere = world.ask(&joon, operation, NOWHERE).await;
+        assert_eq!((elsewhere.status, &elsewhere.body), (nowhere.status, &nowhere.body));
     }
+    let read = async |user: &str| {
+        joon.call("GET", &path(&format!("/users/{user}/devices")), &Value::Null).await
+    };
+    let (known, unknown) = (read("mina").await, read("nobody").await);
+    refusal("another user", &known, 403, "forbidden", None);
+    assert_eq!((known.status, &known.body), (unknown.status, &unknown.body));
 }
 
 #[tokio::test]
@@ -174,7 +183,7 @@ async fn no_other_signature_opens_them() {
     let now = world.bench.relay.app.as_ref().expect("running").api.clock.now();
     let long_ago = offpush::model::time::UnixMs(now.0 - 7_200_000);
     let wrong = [
-        user_sig("mina"),
+        usersig("another-key", "mina", now),
         usersig("another-key", "joon", now),
         usersig(crate::api::USERSIG_KEY, "joon", long_ago),
         user_sig("joon").replace('e', "f"),

@@ -396,6 +396,9 @@ async fn preferences_and_options() {
         ("PUT", path("/users/joon/preferences"), body, 400, "field_malformed", Some(field))
     };
     let option = path("/users/joon/conversations/c2c:mina/receive-option");
+    let night = json!({ "daily": { "start": "22:00", "duration_s": 1 } });
+    let mut two = night.clone();
+    two["once"] = json!({ "start_at": 1, "duration_s": 1 });
     refuse(
         &bench,
         vec![
@@ -405,6 +408,8 @@ async fn preferences_and_options() {
                 json!({ "do_not_disturb": [{ "daily": { "start": "25:00", "duration_s": 1 } }] }),
                 "do_not_disturb[0].daily.start",
             ),
+            preferences(json!({ "do_not_disturb": [{}] }), "do_not_disturb[0]"),
+            preferences(json!({ "do_not_disturb": [night, two] }), "do_not_disturb[1]"),
             (
                 "PUT",
                 option.clone(),

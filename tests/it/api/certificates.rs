@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use offpush::clock::Clock;
+use offpush::config::sections::Engine;
 use offpush::model::id::CertId;
 use offpush::model::time::UnixMs;
 use serde_json::{Value, json};
 
 use crate::api::{Bench, path};
-use crate::harness::{VENDORS, text, token_of, until};
+use crate::harness::{Relay, Sims, VENDORS, text, token_of, until};
 
 async fn upload(bench: &Bench, vendor: &str) -> Value {
     bench.admin.ok("POST", &path("/certificates"), &bench.sims.upload(vendor)).await
@@ -77,6 +78,37 @@ async fn a_chosen_number_is_kept_and_a_taken_one_refused() {
     assert_eq!(bench.rows().await, after_app);
     assert!(before.len() < after_app.len());
     assert_eq!(upload(&bench, "huawei").await["cert_id"], 4_712);
+}
+
+#[tokio::test]
+async fn a_number_is_given_once_unless_an_upload_asks_for_it() {
+    let sims = Sims::start().await;
+    let relay = Relay::start_with(&sims, Engine::Redb, |_| {}).await;
+    let other = "/v1/apps/1400000002";
+    relay.admin.put(other, &json!({ "name": "other" })).await;
+    let delete = async |relay: &Relay, app: &str, cert_id: u64| {
+        let at = format!("{app}/certificates/{cert_id}");
+        assert_eq!(relay.admin.call("DELETE", &at, &Value::Null).await.status, 204);
+    };
+    assert_eq!(relay.certificate(&sims, "huawei").await, 1);
+    assert_eq!(relay.certificate(&sims, "xiaomi").await, 2);
+    delete(&relay, &path(""), 2).await;
+    assert_eq!(relay.certificate(&sims, "xiaomi").await, 3);
+    let theirs = relay.admin.post(&format!("{other}/certificates"), &sims.upload("oppo")).await;
+    assert_eq!(theirs["cert_id"], 4);
+    delete(&relay, other, 4).await;
+    delete(&relay, &path(""), 1).await;
+    delete(&relay, &path(""), 3).await;
+    let relay = relay.restart().await;
+    assert_eq!(relay.certificate(&sims, "huawei").await, 5, "none of the app or of the other");
+    let mut chosen = sims.upload("xiaomi");
+    chosen["cert_id"] = json!(3);
+    let made = relay.admin.post(&path("/certificates"), &chosen).await;
+    assert_eq!(made["cert_id"], 3, "whoever asks for a number knows why");
+    chosen["cert_id"] = json!(u32::MAX);
+    relay.admin.post(&path("/certificates"), &chosen).await;
+    let full = relay.admin.call("POST", &path("/certificates"), &sims.upload("oppo")).await;
+    assert_eq!((full.status, &full.body["error"]["field"]), (400, &json!("cert_id")));
 }
 
 #[tokio::test]

@@ -66,6 +66,20 @@ async fn whoever_guesses_keys_is_slowed_down_and_nobody_else_is() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_not_do_something_is_not_taken_for_a_guesser() {
+    let bench = Bench::start_with(|settings| settings.http.unknown_keys_per_s = 1).await;
+    let user = bench.with_key(Some(&crate::api::user_sig("joon")));
+    let rests = ["/certificates", "/users/mina/devices", "/keys", "/messages"];
+    for rest in rests.iter().cycle().take(ENOUGH) {
+        let method = if *rest == "/messages" { "POST" } else { "GET" };
+        assert_eq!(user.call(method, &path(rest), &json!(null)).await.status, 403, "{rest}");
+    }
+    let guesser = bench.with_key(Some("opk_guess"));
+    let first = guesser.call("GET", &path("/certificates"), &json!(null)).await;
+    assert_eq!(first.status, 401, "the first guess is still free");
+}
+
+#[tokio::test]
 async fn too_many_headers_are_refused() {
     let bench = Bench::start().await;
     let headers: String = (0..100).map(|number| format!("x-{number}: 1\r\n")).collect();

@@ -92,6 +92,7 @@ async fn states_and_badges_are_kept() {
         let device = bench.admin.ok("POST", &at, &report).await;
         assert_eq!((&device["state"], &device["unread"]), (&json!(state), &json!(7)));
     }
+    register(&bench, "joon", "d1", cert_id, "token-1").await;
     let device = bench.admin.ok("POST", &at, &json!({ "state": "foreground" })).await;
     assert_eq!(device["unread"], 7, "a report without a badge keeps it");
 }
@@ -113,6 +114,30 @@ async fn a_logged_out_device_is_listed_and_rings_again_after_registering() {
     let taken = bench.relay.send(&text("mina", "joon", 2, "rings")).await;
     let explained = bench.relay.settled(&taken["message_id"]).await;
     assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+}
+
+#[tokio::test]
+async fn only_a_registration_ends_logged_out_and_kicked() {
+    let bench = Bench::start().await;
+    let cert_id = bench.relay.certificate(&bench.sims, "xiaomi").await;
+    let at = path("/users/joon/devices/d1/state");
+    for (state, random) in [("logged_out", 1), ("kicked", 2)] {
+        register(&bench, "joon", "d1", cert_id, "token-1").await;
+        let ended = bench.admin.ok("POST", &at, &json!({ "state": state })).await;
+        for (report, unread) in [("background", 3), ("foreground", 4), ("offline", 5)] {
+            let given = json!({ "state": report, "unread": unread });
+            let device = bench.admin.ok("POST", &at, &given).await;
+            assert_eq!((&device["state"], &device["unread"]), (&json!(state), &json!(unread)));
+            assert_eq!(device["state_at"], ended["state_at"], "{report}");
+            assert_eq!(device["seen_at"], ended["seen_at"], "{report}");
+        }
+        let taken = bench.relay.send(&text("mina", "joon", random, "silent")).await;
+        let explained = bench.relay.settled(&taken["message_id"]).await;
+        assert_eq!(explained["deliveries"][0]["reason"], "logged_out", "{explained:#}");
+    }
+    let again = register(&bench, "joon", "d1", cert_id, "token-1").await;
+    assert_eq!((&again["state"], &again["unread"]), (&json!("background"), &json!(5)));
+    assert_eq!(again["state_at"], again["registered_at"]);
 }
 
 #[tokio::test]

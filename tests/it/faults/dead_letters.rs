@@ -22,6 +22,11 @@ async fn a_dead_letter_and_its_replay(vendor: &str) {
     let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
     assert_eq!(ledger["terminals"], json!({ "dead_letter": 1 }), "{vendor}");
     let explained = relay.explain(&taken["message_id"]).await;
+    let advice = explained["deliveries"][0]["advice"].as_str().expect("advice");
+    assert!(advice.contains("replay it once the cause is gone"), "{vendor}: {advice}");
+    assert!(!advice.contains("sent again"), "{vendor}: {advice}");
+    let doctor = relay.admin.get(&relay.path("/users/joon/doctor")).await;
+    assert!(!doctor.to_string().contains("sent again"), "{vendor}: {doctor:#}");
     let attempts = explained["deliveries"][0]["attempts"].as_array().expect("attempts").len();
     assert!((2..=60).contains(&attempts), "{vendor} was asked {attempts} times");
     let path = relay.path("/dead-letters");

@@ -134,7 +134,8 @@ async fn each_mistake_in_a_push_to_all_has_tencents_number() {
     let door = Door::open().await;
     let good = to_all(5, "x");
     for (field, value, code) in [
-        ("MsgRandom", Value::Null, 90_005),
+        ("MsgRandom", Value::Null, 90_001),
+        ("MsgRandom", json!("x"), 90_001),
         ("MsgLifeTime", json!("x"), 90_044),
         ("MsgLifeTime", json!(604_801), 90_026),
         ("OfflinePushInfo", Value::Null, 90_002),

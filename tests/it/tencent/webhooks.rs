@@ -90,6 +90,51 @@ async fn how_a_push_looks_may_travel_in_the_custom_data() {
     assert_eq!(door.hook(&body).await["ErrorCode"], 90_043);
 }
 
+/// `honour_mute = "tencent"` lets pass what servers send, not what users say themselves.
+#[tokio::test]
+async fn a_users_own_message_stays_silent_in_a_muted_conversation_whatever_the_setting() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let option = door.relay.path("/users/joon/conversations/c2c:mina/receive-option");
+    door.relay.admin.put(&option, &json!({ "option": 2 })).await;
+    let reason_of = async |random: u32, platform: &str| {
+        let sent = door.hook_from(&c2c(random, "hi"), platform).await;
+        door.settled(&sent).await["deliveries"][0]["reason"].clone()
+    };
+    for (random, platform) in [(1, "iOS"), (2, "RESTAPI")] {
+        assert_eq!(reason_of(random, platform).await, "conversation_muted", "{platform}");
+    }
+    let tencent = json!({ "honour_mute": "tencent" });
+    door.relay.admin.put(&door.relay.path(""), &tencent).await;
+    for (random, platform) in [(3, "iOS"), (4, "Web"), (5, "Unknown"), (6, "")] {
+        assert_eq!(reason_of(random, platform).await, "conversation_muted", "{platform}");
+    }
+    assert_eq!(reason_of(7, "RESTAPI").await, Value::Null);
+    let posted = crate::harness::text("mina", "joon", 8, "posted by a server");
+    let sent = door.relay.send(&posted).await;
+    let explained = door.relay.settled(&sent["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+}
+
+/// What a user said is still known as such when a message that waited is decided again.
+#[tokio::test]
+async fn a_mute_that_comes_while_a_users_message_waits_keeps_it_silent() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let tencent = json!({ "honour_mute": "tencent" });
+    door.relay.admin.put(&door.relay.path(""), &tencent).await;
+    door.lane(cert_id, "pause").await;
+    let own = door.hook_from(&c2c(1, "own"), "Android").await;
+    let rest = door.hook_from(&c2c(2, "rest"), "RESTAPI").await;
+    let option = door.relay.path("/users/joon/conversations/c2c:mina/receive-option");
+    door.relay.admin.put(&option, &json!({ "option": 2 })).await;
+    door.lane(cert_id, "resume").await;
+    assert_eq!(door.settled(&own).await["deliveries"][0]["reason"], "conversation_muted");
+    assert_eq!(door.settled(&rest).await["deliveries"][0]["state"], "pushed");
+}
+
 #[tokio::test]
 async fn a_group_webhook_names_nobody_and_reaches_the_offline_members() {
     let door = Door::open().await;
@@ -196,6 +241,22 @@ async fn old_news_of_a_state_changes_nothing() {
     let old = with(&state("Logout", "Unregister"), "EventTime", json!(1_760_000_000_000_u64));
     door.hook_ok(&old).await;
     assert_eq!(door.presence("joon").await, "foreground");
+}
+
+#[tokio::test]
+async fn a_log_out_that_comes_late_does_not_undo_a_newer_registration() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let left = with(&state("Logout", "Unregister"), "EventTime", json!(now().0 - 1_000));
+    door.hook_ok(&left).await;
+    assert_eq!(door.presence("joon").await, "background", "it registered after that");
+    // The device is known for longer than its new registration.
+    door.hook_ok(&state("Logout", "Unregister")).await;
+    assert_eq!(door.presence("joon").await, "logged_out");
+    door.phone("joon", cert_id).await;
+    door.hook_ok(&left).await;
+    assert_eq!(door.presence("joon").await, "background");
 }
 
 #[tokio::test]
