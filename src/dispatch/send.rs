@@ -283,7 +283,7 @@ impl Dispatch {
         let answers = said.iter().filter_map(Said::answer);
         let skewed = answers.clone().find(|answer| answer.code == clocks::CODE);
         let rejected = |one: &Answer| matches!(one.verdict, Verdict::AuthRejected { renew: true });
-        let rejected = answers.clone().any(|one| rejected(one));
+        let rejected = answers.clone().any(rejected);
         if (rejected || skewed.is_some())
             && !self.sender.access.refuse(certificate, access)
             && let Some(skewed) = skewed

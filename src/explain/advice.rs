@@ -180,14 +180,15 @@ fn of_reason(reason: Reason, delivery: &DeliveryExplanation, opened: &DeliveryOp
              id."
         }
         Reason::CertMismatch => {
-            "The certificate belongs to another vendor or platform than the device: the client \
-             reports the wrong certificate id."
+            "The certificate belongs to another vendor or platform than the device, or its tokens \
+             are for calls or Live Activities only: the client may report the wrong certificate id."
         }
         Reason::TokenDead => {
             "The vendor called this token dead; the app must register again when it starts."
         }
         Reason::TokenMoved => {
-            "Another account or device registered this token since; only the latest one rings."
+            "Another account or device registered this token since, or the device registered under \
+             another certificate; only the latest registration rings."
         }
         Reason::Expired => "The message's life time ended before it could be sent.",
         Reason::Cancelled => "It was read elsewhere or withdrawn before it was sent.",

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::certificate::Environment;
+use crate::model::certificate::{Environment, Options, Privacy};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::message::Priority;
@@ -31,7 +31,7 @@ use crate::vendor::clocks::Blame;
 use crate::vendor::profile::Profile;
 use crate::vendor::request::{Base, authorize_by};
 use crate::vendor::upload::{
-    Credential, CredentialError, TokenError, Upload, token_of_fair_length,
+    Credential, CredentialError, TokenError, Upload, bad_option, token_of_fair_length,
 };
 use crate::vendor::{
     AccessToken, Answer, Call, Kind, Notification, Own, Push, SendingCertificate, SignIn, Target,
@@ -244,6 +244,19 @@ impl Vendor for Apns {
             "InvalidProviderToken" => Blame::Perhaps,
             _ => Blame::No,
         }
+    }
+
+    /// Tokens are for one purpose each, and a Live Activity is nothing but content (reference, A.5).
+    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+        if !options.live_activity {
+            return Ok(());
+        }
+        let why = match options {
+            _ if options.voip => "cannot go with voip: a token is for one of them",
+            _ if options.privacy != Privacy::Full => "needs privacy full: it shows nothing else",
+            _ => return Ok(()),
+        };
+        Err(bad_option("live_activity", why))
     }
 
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {
