@@ -143,6 +143,7 @@ impl Apns {
             None => self.sign_ins.check_token(request, &head, &self.accounts, self.lenient)?,
         }
         let payload = payload::check(&request.body, head.push_type, phones.recording())?;
+        head.check_expiration(request.now)?;
         // Like notifications, worlds are not remembered in load runs.
         if phones.recording() {
             self.settle(token);

@@ -93,6 +93,8 @@ pub struct Head<'a> {
     pub push_type: PushType,
     /// `apns-collapse-id`.
     pub collapse_id: Option<&'a str>,
+    /// `apns-expiration`.
+    pub expiration: Option<u64>,
 }
 
 impl<'a> Head<'a> {
@@ -132,9 +134,7 @@ impl<'a> Head<'a> {
             Some(_) => return Err(Refusal::bad("BadPriority")),
         };
         let expiration = text(headers, "apns-expiration", "BadExpirationDate")?;
-        if expiration.is_some_and(|date| !is_expiration(date, request.now)) {
-            return Err(Refusal::bad("BadExpirationDate"));
-        }
+        let expiration = expiration.map(unix_seconds).transpose()?;
         let push_type = push_type(headers)?;
         if push_type == PushType::Background && priority == "10" {
             return Err(Refusal::bad("BadPriority"));
@@ -142,7 +142,25 @@ impl<'a> Head<'a> {
         let topic = topic.filter(|topic| !topic.is_empty()).or(certificate_topic);
         let topic = topic.ok_or(Refusal::bad("MissingTopic"))?;
         let bundle_id = bundle_id(topic, push_type).ok_or(Refusal::bad("BadTopic"))?;
-        Ok(Head { topic, bundle_id, push_type, collapse_id })
+        Ok(Head { topic, bundle_id, push_type, collapse_id, expiration })
+    }
+
+    /// Whether the push ends at a time that can be meant: 0, which is now or never, or a time of
+    /// these days. Apple takes any number, but a relative one lies in 1970 and milliseconds lie
+    /// millennia ahead (A.4): both are mistakes that would only show on phones. This is asked last,
+    /// after all that Apple itself refuses.
+    ///
+    /// # Errors
+    /// `BadExpirationDate`.
+    pub fn check_expiration(&self, now: UnixMs) -> Result<(), Refusal> {
+        let earliest = now.secs().saturating_sub(EXPIRED_MAX.as_secs());
+        let latest = now.secs() + AHEAD_MAX.as_secs();
+        match self.expiration {
+            Some(seconds) if seconds != 0 && !(earliest..=latest).contains(&seconds) => {
+                Err(Refusal::bad("BadExpirationDate"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -180,15 +198,11 @@ fn is_uuid(text: &[u8]) -> bool {
         })
 }
 
-/// Whether a text is a time in whole seconds that a push may end at: 0, which is now or never, or
-/// a time of these days. Apple takes any number, but a relative one lies in 1970 and milliseconds
-/// lie millennia ahead (A.4): both are mistakes that would only show on phones.
-fn is_expiration(text: &str, now: UnixMs) -> bool {
+/// A whole number of seconds.
+fn unix_seconds(text: &str) -> Result<u64, Refusal> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(seconds) = text.parse::<u64>().ok().filter(|_| digits) else { return false };
-    let earliest = now.secs().saturating_sub(EXPIRED_MAX.as_secs());
-    let latest = now.secs() + AHEAD_MAX.as_secs();
-    seconds == 0 || (earliest..=latest).contains(&seconds)
+    let seconds = text.parse().ok().filter(|_| digits);
+    seconds.ok_or(Refusal::bad("BadExpirationDate"))
 }
 
 /// A fresh id.
