@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use serde::de::DeserializeOwned;
 
 use crate::api::error::ApiError;
@@ -10,6 +11,18 @@ use crate::api::error::ApiError;
 pub type Body = Result<Bytes, BytesRejection>;
 
 /// Reads a JSON body.
+/// The body of a request whose caller is known; until then nothing of it is read. Of one who has
+/// yet to prove it by the body, at most `bytes_max` are read.
+///
+/// # Errors
+/// 413, or 400.
+pub async fn of(mut request: Request, bytes_max: Option<usize>) -> Result<Bytes, ApiError> {
+    if let Some(bytes_max) = bytes_max {
+        DefaultBodyLimit::max(bytes_max).apply(&mut request);
+    }
+    Ok(Bytes::from_request(request, &()).await?)
+}
+
 ///
 /// # Errors
 /// 413, or 400 `json_malformed` / `field_malformed` with the field's path.

@@ -9,15 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::body::Body;
-use crate::api::error::ApiError;
+use crate::api::body;
 use crate::api::tencent::envelope::{Answer, Fail, TOO_OFTEN, TRY_AGAIN, UNKNOWN_COMMAND, fields};
 use crate::api::tencent::envelope::{BAD_PARAMETER, respond};
 use crate::api::tencent::fields::{Fields, MessageJson, ids_in};
@@ -43,11 +41,10 @@ const CLOCK_SKEW: Duration = Duration::from_secs(10);
 pub async fn take(
     State(api): State<Arc<Api>>,
     RawQuery(query): RawQuery,
-    mut parts: Parts,
-    body: Body,
+    request: Request,
 ) -> Response {
     let query = WebhookQuery::read(query.as_deref().unwrap_or_default());
-    let answer = answer(&api, &mut parts, &query, body).await.map_err(|fail| match fail.code {
+    let answer = answer(&api, &query, request).await.map_err(|fail| match fail.code {
         // The one thing a server that does retry can do something about.
         TRY_AGAIN => fail.with_status(StatusCode::SERVICE_UNAVAILABLE),
         TOO_OFTEN => fail.with_status(StatusCode::TOO_MANY_REQUESTS),
@@ -60,9 +57,9 @@ pub async fn take(
     respond(answer)
 }
 
-async fn answer(api: &Arc<Api>, parts: &mut Parts, query: &WebhookQuery, body: Body) -> Answer {
-    let body = body.map_err(ApiError::from)?;
-    let app = webhook_auth::check(api, parts, query, &body).await?;
+async fn answer(api: &Arc<Api>, query: &WebhookQuery, request: Request) -> Answer {
+    let (mut parts, body) = request.into_parts();
+    let claim = webhook_auth::claim(api, &mut parts, query).await?;
     if api.is_draining() {
         events::messages_turned_away(TurnedAway::Draining, 1);
         return Err(Fail::new(TRY_AGAIN, "the relay is stopping"));
@@ -75,6 +72,8 @@ async fn answer(api: &Arc<Api>, parts: &mut Parts, query: &WebhookQuery, body: B
 }
 
 /// One webhook.
+    let body = body::of(Request::from_parts(parts, body), claim.body_bytes_max(api)).await?;
+    let app = claim.proved(api, query, &body)?;
 struct Hook<'a> {
     api: &'a Arc<Api>,
     app: &'a App,
