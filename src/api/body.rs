@@ -6,6 +6,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use serde::de::DeserializeOwned;
 
 use crate::api::error::ApiError;
+use crate::model::json::without_values;
 
 /// A body, or why there is none.
 pub type Body = Result<Bytes, BytesRejection>;
@@ -44,7 +45,7 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         let path = error.path().to_string();
         let inner = error.inner();
         if inner.is_syntax() || inner.is_eof() {
-            let message = format!("the body is not valid JSON: {inner}");
+            let message = format!("the body is not valid JSON: {}", without_values(inner));
             return ApiError::bad("json_malformed", "", message).without_field();
         }
         let named = missing_field(inner);
@@ -62,11 +63,11 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         } else {
             "field_malformed"
         };
-        ApiError::bad(code, &field, inner.to_string())
+        ApiError::bad(code, &field, without_values(inner))
     })?;
     reader.end().map_err(|error| {
-        ApiError::bad("json_malformed", "", format!("the body is not valid JSON: {error}"))
-            .without_field()
+        let message = format!("the body is not valid JSON: {}", without_values(&error));
+        ApiError::bad("json_malformed", "", message).without_field()
     })?;
     Ok(value)
 }

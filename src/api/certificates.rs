@@ -19,6 +19,7 @@ use crate::credentials::{Certificate, Draft};
 use crate::dispatch::verify::Verified;
 use crate::model::certificate::{CertificateStatus, Environment, Options};
 use crate::model::id::{AppId, CertId};
+use crate::model::json::from_value;
 use crate::model::time::{UnixMs, rfc3339};
 use crate::telemetry::events;
 use crate::vendor;
@@ -248,8 +249,7 @@ async fn draft_of_form(form: Multipart, vendor: Option<&str>) -> Result<Draft, A
 }
 
 fn of_field<T: serde::de::DeserializeOwned>(field: &str, value: Value) -> Result<T, ApiError> {
-    serde_json::from_value(value)
-        .map_err(|error| ApiError::bad("field_malformed", field, error.to_string()))
+    from_value(value).map_err(|message| ApiError::bad("field_malformed", field, message))
 }
 
 /// `GET …/certificates`

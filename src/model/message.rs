@@ -366,7 +366,7 @@ mod tests {
         let body = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":7}}]"#;
         let invalid = elements_of(body).expect_err(body);
         let message = "MsgBody.MsgContent is malformed: \
-            invalid type: integer `7`, expected a string at line 1 column 9";
+            invalid type: integer, expected a string at line 1 column 9";
         assert_eq!(invalid.message, message);
     }
 

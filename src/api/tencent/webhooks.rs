@@ -33,6 +33,9 @@ use crate::telemetry::events::{self, TurnedAway};
 /// The key of `CloudCustomData` under which what a webhook lacks may travel.
 pub const CUSTOM_DATA_KEY: &str = "offpush";
 
+/// Longest command that is shown whole; those that are used have half of it.
+const COMMAND_SHOWN_MAX: usize = 64;
+
 /// How much later than an event its device may have reported, by the other clock, and the event
 /// still counts.
 const CLOCK_SKEW: Duration = Duration::from_secs(10);
@@ -51,8 +54,13 @@ pub async fn take(
         _ => fail,
     });
     if let Err(fail) = &answer {
-        let command = query.command.as_deref().unwrap_or_default();
-        tracing::warn!(command, fail.code, fail.info, "a webhook was not processed");
+        let command = shown(query.command.as_deref().unwrap_or_default());
+        // Strangers, and whoever comes too often, shall not fill the log.
+        if matches!(fail.status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) {
+            tracing::debug!(command, fail.code, fail.info, "a webhook was refused");
+        } else {
+            tracing::warn!(command, fail.code, fail.info, "a webhook was not processed");
+        }
     }
     respond(answer)
 }
@@ -64,6 +72,8 @@ async fn answer(api: &Arc<Api>, query: &WebhookQuery, request: Request) -> Answe
         events::messages_turned_away(TurnedAway::Draining, 1);
         return Err(Fail::new(TRY_AGAIN, "the relay is stopping"));
     }
+    let body = body::of(Request::from_parts(parts, body), claim.body_bytes_max(api)).await?;
+    let app = claim.proved(api, query, &body)?;
     let given = Fields::parse(&body)?;
     let named: Option<String> = given.optional("CallbackCommand", BAD_PARAMETER)?;
     let command = named.or_else(|| query.command.clone()).unwrap_or_default();
@@ -72,8 +82,6 @@ async fn answer(api: &Arc<Api>, query: &WebhookQuery, request: Request) -> Answe
 }
 
 /// One webhook.
-    let body = body::of(Request::from_parts(parts, body), claim.body_bytes_max(api)).await?;
-    let app = claim.proved(api, query, &body)?;
 struct Hook<'a> {
     api: &'a Arc<Api>,
     app: &'a App,
@@ -99,7 +107,7 @@ impl Hook<'_> {
                 noted("passed: the relay pushes after a message was sent, not before")
             }
             _ => {
-                let info = format!("this relay does not use the webhook {command:?}");
+                let info = format!("this relay does not use the webhook {:?}", shown(command));
                 Err(Fail::new(UNKNOWN_COMMAND, info))
             }
         }
@@ -287,6 +295,12 @@ impl Hook<'_> {
     }
 }
 
+/// A command as it may be shown: short and printable, for it is whatever the caller wrote.
+fn shown(command: &str) -> String {
+    let plain = |char: char| if char.is_ascii_graphic() { char } else { '?' };
+    command.chars().take(COMMAND_SHOWN_MAX).map(plain).collect()
+}
+
 fn bad(info: &str) -> Fail {
     Fail::new(BAD_PARAMETER, info)
 }
@@ -331,6 +345,13 @@ fn platform(name: &str) -> Option<On> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_shown_short_and_printable() {
+        assert_eq!(shown("C2C.CallbackAfterSendMsg"), "C2C.CallbackAfterSendMsg");
+        let long = format!("a\n\u{1b}[31m é{}", "x".repeat(10_000));
+        assert_eq!(shown(&long), format!("a??[31m??{}", "x".repeat(64 - 9)));
+    }
 
     #[test]
     fn platforms_are_told_apart_whatever_their_case() {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::id::{GroupId, UserId};
+use crate::model::json::without_values;
 use crate::model::message::fields::{
     Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
     push_info, raw_bytes, receivers, task_id, user,
@@ -123,7 +124,7 @@ impl<'a> Wire<'a> {
         };
         found.map_err(|error| Invalid {
             code: "90001",
-            message: format!("the message is not valid JSON: {error}"),
+            message: format!("the message is not valid JSON: {}", without_values(&error)),
             field: None,
         })
     }
