@@ -17,11 +17,12 @@ use crate::api::body::Body;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
-use crate::ingest::Taken;
+use crate::ingest::{IngestError, Taken};
 use crate::model::app::App;
 use crate::model::id::{CertId, MessageId};
 use crate::model::message::{Invalid, Wire};
 use crate::recall;
+use crate::store::StoreError;
 use crate::telemetry::events::{self, TurnedAway};
 use crate::turns::give_way;
 
@@ -70,7 +71,6 @@ struct Answer {
     results: Vec<TakenView>,
 }
 
-/// `POST …/messages`: one message, or `{"messages": […]}`.
 /// Who may post messages now. Refused posts are counted, and nothing of their bodies is read.
 pub struct Poster(Arc<App>);
 
@@ -92,6 +92,7 @@ impl FromRequestParts<Arc<Api>> for Poster {
     }
 }
 
+/// `POST …/messages`: one message, or `{"messages": […]}`.
 pub async fn take(
     State(api): State<Arc<Api>>,
     Poster(app): Poster,
@@ -118,9 +119,10 @@ async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiErr
     };
     let taken = taken.inspect_err(|error| {
         let cause = match error {
-            crate::ingest::IngestError::Full => TurnedAway::QueueFull,
-            crate::ingest::IngestError::Overdue => TurnedAway::QueueOverdue,
-            crate::ingest::IngestError::Store(_) => TurnedAway::StoreUnavailable,
+            IngestError::Full => TurnedAway::QueueFull,
+            IngestError::Overdue => TurnedAway::QueueOverdue,
+            IngestError::Store(StoreError::Full) => TurnedAway::StoreFull,
+            IngestError::Store(_) => TurnedAway::StoreUnavailable,
         };
         events::messages_turned_away(cause, batch.as_ref().map_or(1, Vec::len) as u64);
     })?;

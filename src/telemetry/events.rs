@@ -133,7 +133,9 @@ pub enum TurnedAway {
     QueueFull,
     /// The oldest parcel that could go has waited too long.
     QueueOverdue,
-    /// The store has no room or cannot be reached.
+    /// The disk is full.
+    StoreFull,
+    /// The store cannot be used.
     StoreUnavailable,
     /// The key sends too fast.
     RateLimited,
@@ -147,6 +149,7 @@ impl TurnedAway {
         match self {
             TurnedAway::QueueFull => "queue_full",
             TurnedAway::QueueOverdue => "queue_overdue",
+            TurnedAway::StoreFull => "store_full",
             TurnedAway::StoreUnavailable => "store_unavailable",
             TurnedAway::RateLimited => "rate_limited",
             TurnedAway::Draining => "draining",
