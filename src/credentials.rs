@@ -22,9 +22,16 @@ use crate::model::time::UnixMs;
 use crate::seal::{Seal, SealError};
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::telemetry::events;
 use crate::vendor::profile::Endpoints;
 use crate::vendor::upload::{Credential, CredentialError, Upload};
 use crate::vendor::{self, SendingCertificate, Vendor};
+
+mod set_aside;
+
+pub use set_aside::SetAside;
+
+use crate::credentials::set_aside::Aside;
 
 /// Most certificates of one relay.
 pub const CERTIFICATES_MAX: usize = 100_000;
@@ -72,6 +79,9 @@ pub enum CredentialsError {
     /// There is no such certificate in this app.
     #[error("there is no such certificate")]
     NotFound,
+    /// It is stored and cannot be used.
+    #[error("the relay cannot use this certificate: {0}")]
+    Unusable(String),
     /// The chosen number is in use.
     #[error("cert_id {0} is in use")]
     Taken(CertId),
@@ -99,15 +109,18 @@ pub struct Credentials {
     seal: Arc<Seal>,
     endpoints: HashMap<&'static str, Arc<Endpoints>>,
     known: ArcSwap<Known>,
+    aside: ArcSwap<Aside>,
     writing: Mutex<()>,
     changed: watch::Sender<u64>,
 }
 
 impl Credentials {
-    /// Reads every certificate. `endpoints` are the operator's overrides by vendor.
+    /// Reads every certificate; one that cannot be used is [set aside](SetAside). `overrides` are
+    /// the operator's endpoints by vendor. That the key is the right one has shown before, with the
+    /// apps.
     ///
     /// # Errors
-    /// The store's, a wrong key, or a stored credential this version cannot read.
+    /// The store's.
     pub async fn open(
         store: Arc<dyn Store>,
         seal: Arc<Seal>,
@@ -129,30 +142,46 @@ impl Credentials {
             seal,
             endpoints,
             known: ArcSwap::default(),
+            aside: ArcSwap::default(),
             writing: Mutex::new(()),
             changed: watch::Sender::new(0),
         };
-        let mut known = Known::default();
+        let (mut known, mut aside) = (Known::default(), Aside::default());
         let range = KeyBuilder::new(Class::Certificate).prefix();
         let rows = credentials.store.scan(Scope::Everywhere, range, CERTIFICATES_MAX).await?;
         for (key, row) in rows {
-            let certificate = credentials.load(&key, &row)?;
-            known.insert(certificate.info.cert_id, Arc::new(certificate));
+            match credentials.load(&key, &row) {
+                Ok(certificate) => {
+                    known.insert(certificate.info.cert_id, Arc::new(certificate));
+                }
+                Err(error) => {
+                    let Some(set) = SetAside::of(&key, &row, &error) else { continue };
+                    events::certificate_set_aside(set.app.0, set.cert_id.0, &set.why);
+                    aside.insert(set.cert_id, set);
+                }
+            }
         }
         credentials.known.store(Arc::new(known));
+        credentials.aside.store(Arc::new(aside));
         Ok(credentials)
     }
 
     fn load(&self, key: &Key, row: &[u8]) -> Result<Certificate, CredentialsError> {
-        let damaged = || StoreError::Corrupt { key: key.clone() };
-        let row: Row = serde_json::from_slice(row).map_err(|_| damaged())?;
-        let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
-        let plain = self.seal.open(&context(row.info.cert_id), &sealed)?;
-        let credential: Value = serde_json::from_slice(&plain).map_err(|_| damaged())?;
+        let (row, credential) = self.open_row(key, row)?;
         // An expired credential is still read: it must show as expired, not vanish. Reading it
         // at the moment it was uploaded keeps the expiry check out of the way.
         let read_at = row.info.updated_at;
         self.build(row.info, &credential, read_at)
+    }
+
+    /// A row and the secret in it.
+    fn open_row(&self, key: &Key, row: &[u8]) -> Result<(Row, Value), CredentialsError> {
+        let damaged = || StoreError::Corrupt { key: key.clone() };
+        let row: Row = serde_json::from_slice(row).map_err(|_| damaged())?;
+        let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
+        let plain = self.seal.open(&context(row.info.cert_id), &sealed)?;
+        let credential = serde_json::from_slice(&plain).map_err(|_| damaged())?;
+        Ok((row, credential))
     }
 
     fn build(
@@ -223,13 +252,7 @@ impl Credentials {
         let credential = required(draft.credential, "credential")?;
         let name = draft.name.unwrap_or_else(|| vendor.clone());
         let _writing = self.writing.lock().await;
-        let cert_id = match draft.cert_id {
-            Some(chosen) if self.get(chosen).is_some() => {
-                return Err(CredentialsError::Taken(chosen));
-            }
-            Some(chosen) => chosen,
-            None => CertId(self.known.load().keys().map(|id| id.0).max().unwrap_or(0) + 1),
-        };
+        let cert_id = self.number_for(draft.cert_id)?;
         let info = CertificateInfo {
             app,
             cert_id,
@@ -261,8 +284,8 @@ impl Credentials {
         now: UnixMs,
     ) -> Result<Arc<Certificate>, CredentialsError> {
         let _writing = self.writing.lock().await;
-        let old = self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
-        if draft.vendor.is_some_and(|vendor| vendor != old.info.vendor) {
+        let old = self.info_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
+        if draft.vendor.is_some_and(|vendor| vendor != old.vendor) {
             return Err(refused("vendor_fixed", "vendor", "the vendor of a certificate is fixed"));
         }
         if draft.cert_id.is_some_and(|chosen| chosen != cert_id) {
@@ -272,7 +295,7 @@ impl Credentials {
                 "the number of a certificate is fixed",
             ));
         }
-        let mut info = old.info.clone();
+        let mut info = old.clone();
         info.name = draft.name.unwrap_or(info.name);
         info.options = draft.options.unwrap_or(info.options);
         info.enabled = draft.enabled.unwrap_or(info.enabled);
@@ -284,7 +307,7 @@ impl Credentials {
                 info.updated_at = now;
                 new
             }
-            None => self.stored_secret(&old.info).await?,
+            None => self.stored_secret(&old).await?,
         };
         self.write(info, &credential).await
     }
@@ -330,11 +353,14 @@ impl Credentials {
     /// `NotFound`, or the store's.
     pub async fn delete(&self, app: AppId, cert_id: CertId) -> Result<(), CredentialsError> {
         let _writing = self.writing.lock().await;
-        self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
+        if self.get_of(app, cert_id).is_none() && self.set_aside(app, cert_id).is_none() {
+            return Err(CredentialsError::NotFound);
+        }
         let batch = Batch { delete: vec![row_key(app, cert_id)], ..Batch::default() };
         self.store.commit(partition_of(app), batch).await?;
         let mut known = Known::clone(&self.known.load());
         known.remove(&cert_id);
+        self.no_longer_aside(cert_id);
         self.publish(known);
         Ok(())
     }
@@ -353,12 +379,9 @@ impl Credentials {
 
     async fn stored_secret(&self, info: &CertificateInfo) -> Result<Value, CredentialsError> {
         let key = row_key(info.app, info.cert_id);
-        let damaged = || StoreError::Corrupt { key: key.clone() };
-        let row = self.store.get(partition_of(info.app), &key).await?.ok_or_else(damaged)?;
-        let row: Row = serde_json::from_slice(&row).map_err(|_| damaged())?;
-        let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
-        let plain = self.seal.open(&context(info.cert_id), &sealed)?;
-        Ok(serde_json::from_slice(&plain).map_err(|_| damaged())?)
+        let row = self.store.get(partition_of(info.app), &key).await?;
+        let row = row.ok_or_else(|| StoreError::Corrupt { key: key.clone() })?;
+        Ok(self.open_row(&key, &row)?.1)
     }
 
     async fn write(
@@ -378,6 +401,10 @@ impl Credentials {
         let uploaded_at = info.updated_at;
         let certificate = self.build(info, credential, uploaded_at)?;
         let plain = zeroize::Zeroizing::new(credential.to_string());
+        // What was read as part of a file is stored within an object, and nested one deeper there.
+        if serde_json::from_str::<Value>(&plain).is_err() {
+            return Err(refused("credential_malformed", "credential", "it is nested too deep"));
+        }
         let info = &certificate.info;
         let sealed = self.seal.seal(&context(info.cert_id), plain.as_bytes())?;
         let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed) };
@@ -388,6 +415,7 @@ impl Credentials {
         let certificate = Arc::new(certificate);
         let mut known = Known::clone(&self.known.load());
         known.insert(certificate.info.cert_id, certificate.clone());
+        self.no_longer_aside(certificate.info.cert_id);
         self.publish(known);
         Ok(certificate)
     }

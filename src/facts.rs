@@ -11,6 +11,7 @@ use foldhash::HashSet;
 use crate::account::{Account, Accounts};
 use crate::credentials::Credentials;
 use crate::model::app::{App, HonourMute};
+use crate::model::certificate::CertificateStatus;
 use crate::model::device::Device;
 use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
 use crate::model::message::{Element, Message};
@@ -136,6 +137,10 @@ impl Facts {
     /// Facts of one device.
     pub fn device(&self, app: AppId, device: &Device, now: UnixMs) -> DeviceFacts {
         let certificate = match self.credentials.get_of(app, device.cert_id) {
+            None if self.credentials.set_aside(app, device.cert_id).is_some() => {
+                // It waits for a person, like one that its vendor refuses.
+                CertificateFacts::Known { status: CertificateStatus::Broken, mismatch: false }
+            }
             None => CertificateFacts::Missing,
             Some(certificate) => CertificateFacts::Known {
                 status: certificate.info.status(now),

@@ -11,7 +11,6 @@ use crate::model::json::without_values;
 /// A body, or why there is none.
 pub type Body = Result<Bytes, BytesRejection>;
 
-/// Reads a JSON body.
 /// The body of a request whose caller is known; until then nothing of it is read. Of one who has
 /// yet to prove it by the body, at most `bytes_max` are read.
 ///
@@ -24,6 +23,7 @@ pub async fn of(mut request: Request, bytes_max: Option<usize>) -> Result<Bytes,
     Ok(Bytes::from_request(request, &()).await?)
 }
 
+/// Reads a JSON body.
 ///
 /// # Errors
 /// 413, or 400 `json_malformed` / `field_malformed` with the field's path.

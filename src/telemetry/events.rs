@@ -350,6 +350,11 @@ pub fn certificate_expired(cert_id: u32, vendor: &str) {
     error!(cert_id, vendor, "certificate expired, replace it: offpush cert rotate");
 }
 
+/// A stored certificate cannot be used, and the relay starts without it.
+pub fn certificate_set_aside(app: u64, cert_id: u32, why: &str) {
+    error!(app, cert_id, why, "certificate cannot be used: rotate or delete it, or mend the cause");
+}
+
 /// A broken certificate works again.
 pub fn certificate_mended(cert_id: u32, vendor: &'static str) {
     info!(cert_id, vendor, "certificate works again");
