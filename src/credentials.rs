@@ -27,8 +27,10 @@ use crate::vendor::profile::Endpoints;
 use crate::vendor::upload::{Credential, CredentialError, Upload};
 use crate::vendor::{self, SendingCertificate, Vendor};
 
+mod described;
 mod set_aside;
 
+pub use described::Described;
 pub use set_aside::SetAside;
 
 use crate::credentials::set_aside::Aside;
@@ -46,6 +48,8 @@ pub struct Certificate {
     pub sending: SendingCertificate,
     /// What the upload said of itself, with the TLS client certificate.
     pub credential: Credential,
+    /// What a file last said of it, sealed.
+    described: Option<String>,
 }
 
 /// An upload, or the part of it that changes.
@@ -68,6 +72,9 @@ pub struct Draft {
     pub cert_id: Option<CertId>,
     /// Switch it off or on.
     pub enabled: Option<bool>,
+    /// What a file says of it, when one does.
+    #[serde(skip)]
+    pub described: Option<Described>,
 }
 
 /// Why a certificate could not be read or changed.
@@ -99,6 +106,9 @@ struct Row {
     info: CertificateInfo,
     /// The sealed `credential` object, base64.
     sealed: String,
+    /// What a file last said of it, sealed, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    described: Option<String>,
 }
 
 type Known = HashMap<CertId, Arc<Certificate>>;
@@ -171,7 +181,8 @@ impl Credentials {
         // An expired credential is still read: it must show as expired, not vanish. Reading it
         // at the moment it was uploaded keeps the expiry check out of the way.
         let read_at = row.info.updated_at;
-        self.build(row.info, &credential, read_at)
+        let certificate = self.build(row.info, &credential, read_at)?;
+        Ok(Certificate { described: row.described, ..certificate })
     }
 
     /// A row and the secret in it.
@@ -209,7 +220,7 @@ impl Credentials {
             identity: credential.identity.clone(),
             ..info
         };
-        Ok(Certificate { info, vendor, sending, credential })
+        Ok(Certificate { info, vendor, sending, credential, described: None })
     }
 
     /// One certificate, whoever's.
@@ -269,7 +280,7 @@ impl Credentials {
             warnings: Vec::new(),
             identity: BTreeMap::new(),
         };
-        self.write(info, &credential).await
+        self.write(info, &credential, draft.described).await
     }
 
     /// Changes a certificate under the same number: a new secret, other options, off or on.
@@ -309,7 +320,7 @@ impl Credentials {
             }
             None => self.stored_secret(&old).await?,
         };
-        self.write(info, &credential).await
+        self.write(info, &credential, draft.described).await
     }
 
     /// Notes that the vendor refuses a certificate, unless it was rotated since `revision`.
@@ -343,7 +354,7 @@ impl Credentials {
         }
         let credential = self.stored_secret(&old.info).await?;
         let info = CertificateInfo { broken: why, ..old.info.clone() };
-        self.write_and(info, &credential, more).await?;
+        self.write_and(info, &credential, None, more).await?;
         Ok(true)
     }
 
@@ -371,10 +382,10 @@ impl Credentials {
     /// The store's.
     pub async fn holds(
         &self,
-        certificate: &Certificate,
+        info: &CertificateInfo,
         credential: &Value,
     ) -> Result<bool, CredentialsError> {
-        Ok(self.stored_secret(&certificate.info).await? == *credential)
+        Ok(self.stored_secret(info).await? == *credential)
     }
 
     async fn stored_secret(&self, info: &CertificateInfo) -> Result<Value, CredentialsError> {
@@ -388,18 +399,21 @@ impl Credentials {
         &self,
         info: CertificateInfo,
         credential: &Value,
+        described: Option<Described>,
     ) -> Result<Arc<Certificate>, CredentialsError> {
-        self.write_and(info, credential, Batch::default()).await
+        self.write_and(info, credential, described, Batch::default()).await
     }
 
     async fn write_and(
         &self,
         info: CertificateInfo,
         credential: &Value,
+        described: Option<Described>,
         mut batch: Batch,
     ) -> Result<Arc<Certificate>, CredentialsError> {
         let uploaded_at = info.updated_at;
-        let certificate = self.build(info, credential, uploaded_at)?;
+        let mut certificate = self.build(info, credential, uploaded_at)?;
+        certificate.described = self.describe(certificate.info.cert_id, described)?;
         let plain = zeroize::Zeroizing::new(credential.to_string());
         // What was read as part of a file is stored within an object, and nested one deeper there.
         if serde_json::from_str::<Value>(&plain).is_err() {
@@ -407,7 +421,8 @@ impl Credentials {
         }
         let info = &certificate.info;
         let sealed = self.seal.seal(&context(info.cert_id), plain.as_bytes())?;
-        let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed) };
+        let described = certificate.described.clone();
+        let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed), described };
         let row = serde_json::to_vec(&row).expect("a certificate's row has only text keys");
         let key = row_key(info.app, info.cert_id);
         batch.put.push((key, Bytes::from(row)));

@@ -24,6 +24,7 @@ pub struct SetAside {
     pub why: String,
     /// What its row tells of it, as it was stored; `None` when not even that can be read.
     pub info: Option<CertificateInfo>,
+    pub(super) described: Option<String>,
 }
 
 pub(super) type Aside = HashMap<CertId, SetAside>;
@@ -33,7 +34,8 @@ impl SetAside {
     pub(super) fn of(key: &Key, row: &[u8], error: &CredentialsError) -> Option<SetAside> {
         let mut reader = KeyReader::new(Class::Certificate, key)?;
         let (app, cert_id) = (AppId(reader.u64()?), CertId(reader.u32()?));
-        let info = serde_json::from_slice(row).ok().map(|row: Row| row.info);
+        let row: Option<Row> = serde_json::from_slice(row).ok();
+        let (info, described) = row.map_or((None, None), |row| (Some(row.info), row.described));
         let why = match (error, &info) {
             (CredentialsError::Refused(refused), Some(info))
                 if refused.code == "foreign_endpoint" =>
@@ -42,7 +44,7 @@ impl SetAside {
             }
             _ => error.to_string(),
         };
-        Some(SetAside { app, cert_id, why, info })
+        Some(SetAside { app, cert_id, why, info, described })
     }
 
     /// What may be shown: broken, and why.
@@ -67,6 +69,15 @@ impl Credentials {
     pub fn shown_of(&self, app: AppId, cert_id: CertId) -> Option<CertificateInfo> {
         let known = self.get_of(app, cert_id).map(|known| known.info.clone());
         known.or_else(|| self.set_aside(app, cert_id)?.shown())
+    }
+
+    /// The certificate of an app that has this name, in use or set aside, as it is stored.
+    pub fn named(&self, app: AppId, name: &str) -> Option<CertificateInfo> {
+        let has_name = |info: &CertificateInfo| info.app == app && info.name == name;
+        let known = self.list(Some(app)).into_iter().map(|known| known.info.clone());
+        let aside = self.aside.load();
+        let aside = aside.values().filter_map(|aside| aside.info.clone());
+        known.chain(aside).filter(has_name).min_by_key(|info| info.cert_id)
     }
 
     /// Those of one app, or of all, by number, as they are shown.
