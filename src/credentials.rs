@@ -22,9 +22,18 @@ use crate::model::time::UnixMs;
 use crate::seal::{Seal, SealError};
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::telemetry::events;
 use crate::vendor::profile::Endpoints;
 use crate::vendor::upload::{Credential, CredentialError, Upload};
 use crate::vendor::{self, SendingCertificate, Vendor};
+
+mod described;
+mod set_aside;
+
+pub use described::Described;
+pub use set_aside::SetAside;
+
+use crate::credentials::set_aside::Aside;
 
 /// Most certificates of one relay.
 pub const CERTIFICATES_MAX: usize = 100_000;
@@ -39,6 +48,8 @@ pub struct Certificate {
     pub sending: SendingCertificate,
     /// What the upload said of itself, with the TLS client certificate.
     pub credential: Credential,
+    /// What a file last said of it, sealed.
+    described: Option<String>,
 }
 
 /// An upload, or the part of it that changes.
@@ -61,6 +72,9 @@ pub struct Draft {
     pub cert_id: Option<CertId>,
     /// Switch it off or on.
     pub enabled: Option<bool>,
+    /// What a file says of it, when one does.
+    #[serde(skip)]
+    pub described: Option<Described>,
 }
 
 /// Why a certificate could not be read or changed.
@@ -72,6 +86,9 @@ pub enum CredentialsError {
     /// There is no such certificate in this app.
     #[error("there is no such certificate")]
     NotFound,
+    /// It is stored and cannot be used.
+    #[error("the relay cannot use this certificate: {0}")]
+    Unusable(String),
     /// The chosen number is in use.
     #[error("cert_id {0} is in use")]
     Taken(CertId),
@@ -89,6 +106,9 @@ struct Row {
     info: CertificateInfo,
     /// The sealed `credential` object, base64.
     sealed: String,
+    /// What a file last said of it, sealed, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    described: Option<String>,
 }
 
 type Known = HashMap<CertId, Arc<Certificate>>;
@@ -99,16 +119,19 @@ pub struct Credentials {
     seal: Arc<Seal>,
     endpoints: HashMap<&'static str, Arc<Endpoints>>,
     known: ArcSwap<Known>,
+    aside: ArcSwap<Aside>,
     /// Held while anything is written: the highest number ever given.
     writing: Mutex<u32>,
     changed: watch::Sender<u64>,
 }
 
 impl Credentials {
-    /// Reads every certificate. `endpoints` are the operator's overrides by vendor.
+    /// Reads every certificate; one that cannot be used is [set aside](SetAside). `overrides` are
+    /// the operator's endpoints by vendor. That the key is the right one has shown before, with the
+    /// apps.
     ///
     /// # Errors
-    /// The store's, a wrong key, or a stored credential this version cannot read.
+    /// The store's.
     pub async fn open(
         store: Arc<dyn Store>,
         seal: Arc<Seal>,
@@ -130,19 +153,29 @@ impl Credentials {
             seal,
             endpoints,
             known: ArcSwap::default(),
+            aside: ArcSwap::default(),
             writing: Mutex::default(),
             changed: watch::Sender::new(0),
         };
-        let mut known = Known::default();
+        let (mut known, mut aside) = (Known::default(), Aside::default());
         let range = KeyBuilder::new(Class::Certificate).prefix();
         let rows = credentials.store.scan(Scope::Everywhere, range, CERTIFICATES_MAX).await?;
         for (key, row) in rows {
-            let certificate = credentials.load(&key, &row)?;
-            known.insert(certificate.info.cert_id, Arc::new(certificate));
+            match credentials.load(&key, &row) {
+                Ok(certificate) => {
+                    known.insert(certificate.info.cert_id, Arc::new(certificate));
+                }
+                Err(error) => {
+                    let Some(set) = SetAside::of(&key, &row, &error) else { continue };
+                    events::certificate_set_aside(set.app.0, set.cert_id.0, &set.why);
+                    aside.insert(set.cert_id, set);
+                }
+            }
         }
-        let highest = known.keys().map(|id| id.0).max().unwrap_or(0);
+        let highest = known.keys().chain(aside.keys()).map(|id| id.0).max().unwrap_or(0);
         *credentials.writing.lock().await = highest.max(credentials.highest_deleted().await?);
         credentials.known.store(Arc::new(known));
+        credentials.aside.store(Arc::new(aside));
         Ok(credentials)
     }
 
@@ -159,15 +192,22 @@ impl Credentials {
     }
 
     fn load(&self, key: &Key, row: &[u8]) -> Result<Certificate, CredentialsError> {
+        let (row, credential) = self.open_row(key, row)?;
+        // An expired credential is still read: it must show as expired, not vanish. Reading it
+        // at the moment it was uploaded keeps the expiry check out of the way.
+        let read_at = row.info.updated_at;
+        let certificate = self.build(row.info, &credential, read_at)?;
+        Ok(Certificate { described: row.described, ..certificate })
+    }
+
+    /// A row and the secret in it.
+    fn open_row(&self, key: &Key, row: &[u8]) -> Result<(Row, Value), CredentialsError> {
         let damaged = || StoreError::Corrupt { key: key.clone() };
         let row: Row = serde_json::from_slice(row).map_err(|_| damaged())?;
         let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
         let plain = self.seal.open(&context(row.info.cert_id), &sealed)?;
-        let credential: Value = serde_json::from_slice(&plain).map_err(|_| damaged())?;
-        // An expired credential is still read: it must show as expired, not vanish. Reading it
-        // at the moment it was uploaded keeps the expiry check out of the way.
-        let read_at = row.info.updated_at;
-        self.build(row.info, &credential, read_at)
+        let credential = serde_json::from_slice(&plain).map_err(|_| damaged())?;
+        Ok((row, credential))
     }
 
     fn build(
@@ -195,7 +235,7 @@ impl Credentials {
             identity: credential.identity.clone(),
             ..info
         };
-        Ok(Certificate { info, vendor, sending, credential })
+        Ok(Certificate { info, vendor, sending, credential, described: None })
     }
 
     /// One certificate, whoever's.
@@ -240,15 +280,7 @@ impl Credentials {
         known.check_options(&options)?;
         let name = draft.name.unwrap_or_else(|| vendor.clone());
         let mut highest = self.writing.lock().await;
-        let cert_id = match draft.cert_id {
-            Some(chosen) if self.get(chosen).is_some() => {
-                return Err(CredentialsError::Taken(chosen));
-            }
-            Some(chosen) => chosen,
-            None => CertId(highest.checked_add(1).ok_or_else(|| {
-                refused("cert_id_exhausted", "cert_id", "no number is left: choose a free one")
-            })?),
-        };
+        let cert_id = self.number_for(draft.cert_id, *highest)?;
         let info = CertificateInfo {
             app,
             cert_id,
@@ -265,7 +297,7 @@ impl Credentials {
             warnings: Vec::new(),
             identity: BTreeMap::new(),
         };
-        let made = self.write(info, &credential).await?;
+        let made = self.write(info, &credential, draft.described).await?;
         *highest = cert_id.0.max(*highest);
         Ok(made)
     }
@@ -282,8 +314,8 @@ impl Credentials {
         now: UnixMs,
     ) -> Result<Arc<Certificate>, CredentialsError> {
         let _writing = self.writing.lock().await;
-        let old = self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
-        if draft.vendor.is_some_and(|vendor| vendor != old.info.vendor) {
+        let old = self.info_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
+        if draft.vendor.is_some_and(|vendor| vendor != old.vendor) {
             return Err(refused("vendor_fixed", "vendor", "the vendor of a certificate is fixed"));
         }
         if draft.cert_id.is_some_and(|chosen| chosen != cert_id) {
@@ -293,10 +325,10 @@ impl Credentials {
                 "the number of a certificate is fixed",
             ));
         }
-        let mut info = old.info.clone();
+        let mut info = old.clone();
         info.name = draft.name.unwrap_or(info.name);
         if let Some(options) = draft.options {
-            old.vendor.check_options(&options)?;
+            vendor_named(&old.vendor)?.check_options(&options)?;
             info.options = options;
         }
         info.enabled = draft.enabled.unwrap_or(info.enabled);
@@ -308,9 +340,9 @@ impl Credentials {
                 info.updated_at = now;
                 new
             }
-            None => self.stored_secret(&old.info).await?,
+            None => self.stored_secret(&old).await?,
         };
-        self.write(info, &credential).await
+        self.write(info, &credential, draft.described).await
     }
 
     /// Notes that the vendor refuses a certificate, unless it has another secret by now than `edition`.
@@ -344,7 +376,7 @@ impl Credentials {
         }
         let credential = self.stored_secret(&old.info).await?;
         let info = CertificateInfo { broken: why, ..old.info.clone() };
-        self.write_and(info, &credential, more).await?;
+        self.write_and(info, &credential, None, more).await?;
         Ok(true)
     }
 
@@ -355,7 +387,9 @@ impl Credentials {
     /// `NotFound`, or the store's.
     pub async fn delete(&self, app: AppId, cert_id: CertId) -> Result<(), CredentialsError> {
         let highest = self.writing.lock().await;
-        self.get_of(app, cert_id).ok_or(CredentialsError::NotFound)?;
+        if self.get_of(app, cert_id).is_none() && self.set_aside(app, cert_id).is_none() {
+            return Err(CredentialsError::NotFound);
+        }
         let number = Bytes::copy_from_slice(&highest.to_be_bytes());
         let batch = Batch {
             put: vec![(number_key(app), number)],
@@ -365,6 +399,7 @@ impl Credentials {
         self.store.commit(partition_of(app), batch).await?;
         let mut known = Known::clone(&self.known.load());
         known.remove(&cert_id);
+        self.no_longer_aside(cert_id);
         self.publish(known);
         Ok(())
     }
@@ -375,42 +410,47 @@ impl Credentials {
     /// The store's.
     pub async fn holds(
         &self,
-        certificate: &Certificate,
+        info: &CertificateInfo,
         credential: &Value,
     ) -> Result<bool, CredentialsError> {
-        Ok(self.stored_secret(&certificate.info).await? == *credential)
+        Ok(self.stored_secret(info).await? == *credential)
     }
 
     async fn stored_secret(&self, info: &CertificateInfo) -> Result<Value, CredentialsError> {
         let key = row_key(info.app, info.cert_id);
-        let damaged = || StoreError::Corrupt { key: key.clone() };
-        let row = self.store.get(partition_of(info.app), &key).await?.ok_or_else(damaged)?;
-        let row: Row = serde_json::from_slice(&row).map_err(|_| damaged())?;
-        let sealed = STANDARD.decode(&row.sealed).map_err(|_| damaged())?;
-        let plain = self.seal.open(&context(info.cert_id), &sealed)?;
-        Ok(serde_json::from_slice(&plain).map_err(|_| damaged())?)
+        let row = self.store.get(partition_of(info.app), &key).await?;
+        let row = row.ok_or_else(|| StoreError::Corrupt { key: key.clone() })?;
+        Ok(self.open_row(&key, &row)?.1)
     }
 
     async fn write(
         &self,
         info: CertificateInfo,
         credential: &Value,
+        described: Option<Described>,
     ) -> Result<Arc<Certificate>, CredentialsError> {
-        self.write_and(info, credential, Batch::default()).await
+        self.write_and(info, credential, described, Batch::default()).await
     }
 
     async fn write_and(
         &self,
         info: CertificateInfo,
         credential: &Value,
+        described: Option<Described>,
         mut batch: Batch,
     ) -> Result<Arc<Certificate>, CredentialsError> {
         let uploaded_at = info.updated_at;
-        let certificate = self.build(info, credential, uploaded_at)?;
+        let mut certificate = self.build(info, credential, uploaded_at)?;
+        certificate.described = self.describe(certificate.info.cert_id, described)?;
         let plain = zeroize::Zeroizing::new(credential.to_string());
+        // What was read as part of a file is stored within an object, and nested one deeper there.
+        if serde_json::from_str::<Value>(&plain).is_err() {
+            return Err(refused("credential_malformed", "credential", "it is nested too deep"));
+        }
         let info = &certificate.info;
         let sealed = self.seal.seal(&context(info.cert_id), plain.as_bytes())?;
-        let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed) };
+        let described = certificate.described.clone();
+        let row = Row { info: info.clone(), sealed: STANDARD.encode(sealed), described };
         let row = serde_json::to_vec(&row).expect("a certificate's row has only text keys");
         let key = row_key(info.app, info.cert_id);
         batch.put.push((key, Bytes::from(row)));
@@ -418,6 +458,7 @@ impl Credentials {
         let certificate = Arc::new(certificate);
         let mut known = Known::clone(&self.known.load());
         known.insert(certificate.info.cert_id, certificate.clone());
+        self.no_longer_aside(certificate.info.cert_id);
         self.publish(known);
         Ok(certificate)
     }

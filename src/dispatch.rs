@@ -393,12 +393,15 @@ impl Dispatch {
         }
     }
 
-    /// Whether nothing may be sent with a certificate although it exists: it is broken or has
-    /// ended, and what waits for it waits on. A missing or disabled one is not blocked: the rules
-    /// end its deliveries.
+    /// Whether nothing may be sent with a certificate although it exists: it is broken, has ended
+    /// or is set aside, and what waits for it waits on. A missing or disabled one is not blocked:
+    /// the rules end its deliveries.
     fn is_blocked(&self, cert_id: CertId, now: UnixMs) -> bool {
         let waits =
             |status| matches!(status, CertificateStatus::Broken | CertificateStatus::Expired);
-        self.rooms.credentials.get(cert_id).is_some_and(|cert| waits(cert.info.status(now)))
+        match self.rooms.credentials.get(cert_id) {
+            Some(certificate) => waits(certificate.info.status(now)),
+            None => self.rooms.credentials.is_set_aside(cert_id),
+        }
     }
 }

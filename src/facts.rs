@@ -11,7 +11,7 @@ use foldhash::HashSet;
 use crate::account::{Account, Accounts};
 use crate::credentials::{Certificate, Credentials};
 use crate::model::app::{App, HonourMute};
-use crate::model::certificate::Privacy;
+use crate::model::certificate::{CertificateStatus, Privacy};
 use crate::model::device::Device;
 use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
 use crate::model::message::{Element, Message};
@@ -149,6 +149,10 @@ impl Facts {
         now: UnixMs,
     ) -> DeviceFacts {
         let certificate = match self.credentials.get_of(app, device.cert_id) {
+            None if self.credentials.set_aside(app, device.cert_id).is_some() => {
+                // It waits for a person, like one that its vendor refuses.
+                CertificateFacts::Known { status: CertificateStatus::Broken, mismatch: false }
+            }
             None => CertificateFacts::Missing,
             Some(certificate) => CertificateFacts::Known {
                 status: certificate.info.status(now),

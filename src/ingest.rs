@@ -32,10 +32,12 @@ mod commit;
 pub mod decide;
 mod dry_run;
 pub mod repeats;
+mod room;
 
 use crate::ingest::commit::{Commits, Done};
 use crate::ingest::decide::{Decided, Decider};
 use crate::ingest::repeats::Repeats;
+use crate::ingest::room::Room;
 
 /// Most messages one request may carry.
 pub const MESSAGES_MAX: usize = 500;
@@ -89,15 +91,14 @@ pub enum Taken {
 /// Why nothing was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The queue is full: nothing of the request was accepted. Or the disk became full: messages of
-    /// the request may have been accepted, posting them again is safe.
+    /// The queue is full: nothing of the request was accepted.
     #[error("the queue is full")]
     Full,
     /// What was accepted waits too long already: nothing of the request was accepted.
     #[error("the queue is too old")]
     Overdue,
-    /// The store cannot take it now. Messages of the request may have been accepted; posting them
-    /// again is safe.
+    /// The store cannot take it now, or the disk is full. Messages of the request may have been
+    /// accepted; posting them again is safe.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -111,6 +112,7 @@ pub struct Ingest {
     repeats: Repeats,
     hand_over: HandOver,
     waiting: Arc<Waiting>,
+    room: Room,
     settings: IngestSettings,
 }
 
@@ -154,8 +156,17 @@ impl Ingest {
             dedupe,
             hand_over,
             waiting,
+            room: Room::default(),
             settings,
         }
+    }
+
+    /// Whether the store has room for messages, as far as the last ones tell.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn check_room(&self) -> Result<(), StoreError> {
+        self.room.check(&*self.store).await
     }
 
     /// Takes messages of one app, as they were found; answers in their order.

@@ -8,6 +8,7 @@ pub mod app;
 pub mod certificate;
 pub mod device;
 pub mod id;
+pub mod json;
 pub mod message;
 pub mod object;
 pub mod push_info;

@@ -2,12 +2,26 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::api::error::ApiError;
+use crate::model::json::without_values;
 
 /// A body, or why there is none.
 pub type Body = Result<Bytes, BytesRejection>;
+
+/// The body of a request whose caller is known; until then nothing of it is read. Of one who has
+/// yet to prove it by the body, at most `bytes_max` are read.
+///
+/// # Errors
+/// 413, or 400.
+pub async fn of(mut request: Request, bytes_max: Option<usize>) -> Result<Bytes, ApiError> {
+    if let Some(bytes_max) = bytes_max {
+        DefaultBodyLimit::max(bytes_max).apply(&mut request);
+    }
+    Ok(Bytes::from_request(request, &()).await?)
+}
 
 /// Reads a JSON body.
 ///
@@ -32,7 +46,7 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         let inner = error.inner();
         let is_choice = is_choice(inner, json);
         if inner.is_eof() || (inner.is_syntax() && !is_choice) {
-            let message = format!("the body is not valid JSON: {inner}");
+            let message = format!("the body is not valid JSON: {}", without_values(inner));
             return ApiError::bad("json_malformed", "", message).without_field();
         }
         let named = missing_field(inner);
@@ -50,12 +64,12 @@ pub fn read_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, ApiError> {
         } else {
             "field_malformed"
         };
-        let message = if is_choice { CHOICE.to_owned() } else { inner.to_string() };
+        let message = if is_choice { CHOICE.to_owned() } else { without_values(inner) };
         ApiError::bad(code, &field, message)
     })?;
     reader.end().map_err(|error| {
-        ApiError::bad("json_malformed", "", format!("the body is not valid JSON: {error}"))
-            .without_field()
+        let message = format!("the body is not valid JSON: {}", without_values(&error));
+        ApiError::bad("json_malformed", "", message).without_field()
     })?;
     Ok(value)
 }

@@ -15,10 +15,11 @@ use crate::api::Api;
 use crate::api::auth::{Admin, OfApp, number};
 use crate::api::body::{self, Body};
 use crate::api::error::ApiError;
-use crate::credentials::{Certificate, Draft};
+use crate::credentials::{Certificate, CredentialsError, Draft};
 use crate::dispatch::verify::Verified;
-use crate::model::certificate::{CertificateStatus, Environment, Options};
+use crate::model::certificate::{CertificateInfo, CertificateStatus, Environment, Options};
 use crate::model::id::{AppId, CertId};
+use crate::model::json::from_value;
 use crate::model::time::{UnixMs, rfc3339};
 use crate::telemetry::events;
 use crate::vendor;
@@ -65,7 +66,11 @@ pub struct CertificateView {
 }
 
 fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
-    let info = &certificate.info;
+    let receipt_path = api.receipts.path_of(certificate);
+    CertificateView { receipt_path, ..view_of(&certificate.info, now) }
+}
+
+fn view_of(info: &CertificateInfo, now: UnixMs) -> CertificateView {
     let mut warnings = info.warnings.clone();
     if let Some(days) = info.ends_within_days(now) {
         let unit = if days == 1 { "day" } else { "days" };
@@ -87,7 +92,7 @@ fn view(api: &Api, certificate: &Certificate, now: UnixMs) -> CertificateView {
         revision: info.revision,
         created_at: info.created_at,
         updated_at: info.updated_at,
-        receipt_path: api.receipts.path_of(certificate),
+        receipt_path: None,
     }
 }
 
@@ -109,7 +114,10 @@ pub fn cert_id_of(text: &str) -> Result<CertId, ApiError> {
 fn find(api: &Api, app: AppId, cert_id: &str) -> Result<Arc<Certificate>, ApiError> {
     let cert_id = cert_id_of(cert_id)?;
     let found = api.credentials.get_of(app, cert_id);
-    found.ok_or_else(|| crate::credentials::CredentialsError::NotFound.into())
+    found.ok_or_else(|| match api.credentials.set_aside(app, cert_id) {
+        Some(aside) => CredentialsError::Unusable(aside.why).into(),
+        None => CredentialsError::NotFound.into(),
+    })
 }
 
 /// `POST …/certificates`
@@ -134,11 +142,17 @@ pub async fn change(
     Path((_, cert_id)): Path<(String, String)>,
     request: Request,
 ) -> Result<Json<CertificateView>, ApiError> {
-    let old = find(&api, app.app, &cert_id)?;
-    let draft = read_draft(&api, request, Some(&old)).await?;
+    let cert_id = cert_id_of(&cert_id)?;
+    let old = api.credentials.info_of(app.app, cert_id).ok_or(CredentialsError::NotFound)?;
+    let draft = read_draft(&api, request, Some(&old.vendor)).await?;
     check_app(&draft, app.app)?;
     let now = api.clock.now();
-    let certificate = api.credentials.change(app.app, old.info.cert_id, draft, now).await?;
+    let was_aside = api.credentials.is_set_aside(cert_id);
+    let certificate = api.credentials.change(app.app, cert_id, draft, now).await?;
+    if was_aside {
+        api.dispatch.look_everywhere();
+        api.dispatch.hurry(cert_id);
+    }
     Ok(Json(view(&api, &certificate, now)))
 }
 
@@ -157,7 +171,7 @@ fn check_app(draft: &Draft, asked: AppId) -> Result<(), ApiError> {
 async fn read_draft(
     api: &Arc<Api>,
     request: Request,
-    old: Option<&Certificate>,
+    vendor: Option<&str>,
 ) -> Result<Draft, ApiError> {
     let is_form = request
         .headers()
@@ -168,7 +182,7 @@ async fn read_draft(
         return body::read(Bytes::from_request(request, api).await);
     }
     let form = Multipart::from_request(request, api).await.map_err(|_| unreadable_form())?;
-    draft_of_form(form, old.map(|old| old.info.vendor.as_str())).await
+    draft_of_form(form, vendor).await
 }
 
 type Parts = (BTreeMap<String, String>, Option<(String, Bytes)>);
@@ -240,16 +254,14 @@ async fn draft_of_form(form: Multipart, vendor: Option<&str>) -> Result<Draft, A
     let vendor = draft.vendor.as_deref().and_then(vendor::named).ok_or_else(|| {
         ApiError::bad("vendor_unknown", "vendor", "the form names no known vendor")
     })?;
-    let credential = vendor
-        .credential_from_file(&file_name, &bytes, &fields)
-        .map_err(crate::credentials::CredentialsError::from)?;
+    let credential =
+        vendor.credential_from_file(&file_name, &bytes, &fields).map_err(CredentialsError::from)?;
     draft.credential = Some(credential);
     Ok(draft)
 }
 
 fn of_field<T: serde::de::DeserializeOwned>(field: &str, value: Value) -> Result<T, ApiError> {
-    serde_json::from_value(value)
-        .map_err(|error| ApiError::bad("field_malformed", field, error.to_string()))
+    from_value(value).map_err(|message| ApiError::bad("field_malformed", field, message))
 }
 
 /// `GET …/certificates`
@@ -258,12 +270,14 @@ pub async fn list(
     OfApp { app, is_admin }: OfApp,
 ) -> Result<Json<Value>, ApiError> {
     let now = api.clock.now();
-    let certificates: Vec<_> = api
-        .credentials
-        .list(Some(app.app))
+    let usable = api.credentials.list(Some(app.app));
+    let aside = api.credentials.all_set_aside(Some(app.app));
+    let mut certificates: Vec<_> = usable
         .iter()
         .map(|certificate| view_for(&api, certificate, now, is_admin))
+        .chain(aside.iter().map(|info| view_of(info, now)))
         .collect();
+    certificates.sort_by_key(|view| view.cert_id);
     Ok(Json(json!({ "certificates": certificates })))
 }
 
@@ -273,8 +287,13 @@ pub async fn show(
     OfApp { app, is_admin }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<Json<CertificateView>, ApiError> {
+    let now = api.clock.now();
+    let aside = api.credentials.set_aside(app.app, cert_id_of(&cert_id)?);
+    if let Some(info) = aside.and_then(|aside| aside.shown()) {
+        return Ok(Json(view_of(&info, now)));
+    }
     let certificate = find(&api, app.app, &cert_id)?;
-    Ok(Json(view_for(&api, &certificate, api.clock.now(), is_admin)))
+    Ok(Json(view_for(&api, &certificate, now, is_admin)))
 }
 
 /// `DELETE …/certificates/{cert_id}`
@@ -284,9 +303,9 @@ pub async fn delete(
     OfApp { app, .. }: OfApp,
     Path((_, cert_id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let certificate = find(&api, app.app, &cert_id)?;
-    api.credentials.delete(app.app, certificate.info.cert_id).await?;
-    api.dispatch.hurry(certificate.info.cert_id);
+    let cert_id = cert_id_of(&cert_id)?;
+    api.credentials.delete(app.app, cert_id).await?;
+    api.dispatch.hurry(cert_id);
     Ok(StatusCode::NO_CONTENT)
 }
 

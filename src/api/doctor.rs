@@ -17,6 +17,7 @@ use crate::model::message::checked_id;
 use crate::model::time::UnixMs;
 use crate::policy::WindowFacts;
 use crate::preferences::window::open_at;
+use crate::vendor;
 
 /// Most conversations listed.
 const CONVERSATIONS_MAX: usize = 100;
@@ -46,7 +47,11 @@ pub async fn examine(
     let certificates: Vec<_> = account
         .devices
         .iter()
-        .map(|device| api.credentials.get_of(app.app, device.cert_id))
+        .map(|device| {
+            let info = api.credentials.shown_of(app.app, device.cert_id)?;
+            let vendor = vendor::named(&info.vendor)?;
+            Some((info, vendor))
+        })
         .collect();
     let devices = account
         .devices
@@ -54,7 +59,7 @@ pub async fn examine(
         .zip(&certificates)
         .map(|(device, certificate)| DeviceCase {
             device,
-            certificate: certificate.as_ref().map(|known| (&known.info, known.vendor)),
+            certificate: certificate.as_ref().map(|(info, vendor)| (info, *vendor)),
         })
         .collect();
     let windows = &account.preferences.do_not_disturb;

@@ -180,6 +180,10 @@ impl From<CredentialsError> for ApiError {
             CredentialsError::NotFound => {
                 ApiError::not_found("cert_not_found", error.to_string()).field("cert_id")
             }
+            CredentialsError::Unusable(_) => {
+                ApiError::new(StatusCode::CONFLICT, "cert_unusable", error.to_string())
+                    .field("cert_id")
+            }
             CredentialsError::Taken(_) => {
                 ApiError::new(StatusCode::CONFLICT, "cert_id_taken", error.to_string())
                     .field("cert_id")

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,11 +17,12 @@ use crate::api::body::Body;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::limits::RATE_LIMITED;
 use crate::explain::search;
-use crate::ingest::Taken;
+use crate::ingest::{IngestError, Taken};
 use crate::model::app::App;
 use crate::model::id::{CertId, MessageId};
 use crate::model::message::{Invalid, Wire};
 use crate::recall;
+use crate::store::StoreError;
 use crate::telemetry::events::{self, TurnedAway};
 use crate::turns::give_way;
 
@@ -69,21 +71,33 @@ struct Answer {
     results: Vec<TakenView>,
 }
 
+/// Who may post messages now. Refused posts are counted, and nothing of their bodies is read.
+pub struct Poster(Arc<App>);
+
+impl FromRequestParts<Arc<Api>> for Poster {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let caller = OfApp::from_request_parts(parts, api).await;
+        let OfApp { app, .. } = caller.inspect_err(|error| {
+            if error.code == RATE_LIMITED {
+                events::messages_turned_away(TurnedAway::RateLimited, 1);
+            }
+        })?;
+        if api.is_draining() {
+            events::messages_turned_away(TurnedAway::Draining, 1);
+            return Err(ApiError::unavailable("draining", "the relay is stopping"));
+        }
+        Ok(Poster(app))
+    }
+}
+
 /// `POST …/messages`: one message, or `{"messages": […]}`.
 pub async fn take(
     State(api): State<Arc<Api>>,
-    caller: Result<OfApp, ApiError>,
+    Poster(app): Poster,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let OfApp { app, .. } = caller.inspect_err(|error| {
-        if error.code == RATE_LIMITED {
-            events::messages_turned_away(TurnedAway::RateLimited, 1);
-        }
-    })?;
-    if api.is_draining() {
-        events::messages_turned_away(TurnedAway::Draining, 1);
-        return Err(ApiError::unavailable("draining", "the relay is stopping"));
-    }
     let body = body?;
     // A caller who goes away, or whose time is over, must not leave a message half taken: it is
     // committed, counted and handed on by a task of its own. Boxed, for a task is moved about. What
@@ -105,9 +119,10 @@ async fn take_body(api: &Api, app: &App, body: &[u8]) -> Result<Response, ApiErr
     };
     let taken = taken.inspect_err(|error| {
         let cause = match error {
-            crate::ingest::IngestError::Full => TurnedAway::QueueFull,
-            crate::ingest::IngestError::Overdue => TurnedAway::QueueOverdue,
-            crate::ingest::IngestError::Store(_) => TurnedAway::StoreUnavailable,
+            IngestError::Full => TurnedAway::QueueFull,
+            IngestError::Overdue => TurnedAway::QueueOverdue,
+            IngestError::Store(StoreError::Full) => TurnedAway::StoreFull,
+            IngestError::Store(_) => TurnedAway::StoreUnavailable,
         };
         events::messages_turned_away(cause, batch.as_ref().map_or(1, Vec::len) as u64);
     })?;

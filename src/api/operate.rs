@@ -20,6 +20,7 @@ use crate::api::error::ApiError;
 use crate::ledger::{self, Ledger};
 use crate::model::id::{AppId, CertId, MessageId};
 use crate::outcome::dead_letters::{self, DeadLetter};
+use crate::store::StoreError;
 use crate::telemetry::events;
 
 /// Life given to a replayed dead letter when the caller does not say: stale chat must not ring.
@@ -41,13 +42,18 @@ pub async fn healthz() -> Json<Value> {
 
 /// `GET /readyz`: new messages are taken.
 pub async fn readyz(State(api): State<Arc<Api>>) -> Response {
-    let store = api.store.check().await;
+    let store = match api.store.check().await {
+        Ok(()) => api.ingest.check_room().await,
+        Err(error) => Err(error),
+    };
     let lanes = api.dispatch.lanes();
     let open = lanes.iter().filter(|lane| lane.condition == "breaker_open").count();
     let (status, word, why) = match &store {
         _ if api.is_draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
         Err(error) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", Some(error.to_string()))
+            let is_full = matches!(error, StoreError::Full);
+            let word = if is_full { "store_full" } else { "store_unavailable" };
+            (StatusCode::SERVICE_UNAVAILABLE, word, Some(error.to_string()))
         }
         Ok(()) => (StatusCode::OK, "ready", None),
     };

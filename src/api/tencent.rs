@@ -18,15 +18,14 @@ pub mod webhooks;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::Method;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 
 use crate::accounts_known::KnownAccounts;
 use crate::api::Api;
-use crate::api::body::Body;
-use crate::api::error::ApiError;
+use crate::api::body;
 use crate::api::tencent::auth::{Caller, Failures, Query};
 use crate::api::tencent::envelope::{Answer, Fail, TRY_AGAIN, UNKNOWN_COMMAND};
 use crate::api::tencent::fields::Fields;
@@ -120,10 +119,10 @@ async fn call(
     method: Method,
     Path(command): Path<String>,
     RawQuery(query): RawQuery,
-    body: Body,
+    request: Request,
 ) -> Response {
     let query = Query::read(query.as_deref().unwrap_or_default());
-    envelope::respond(answer(&api, &method, &command, &query, body).await)
+    envelope::respond(answer(&api, &method, &command, &query, request).await)
 }
 
 async fn answer(
@@ -131,7 +130,7 @@ async fn answer(
     method: &Method,
     command: &str,
     query: &Query,
-    body: Body,
+    request: Request,
 ) -> Answer {
     let known = COMMANDS.iter().find(|(path, _)| *path == command).map(|(_, command)| *command);
     let Some(known) = known else {
@@ -149,7 +148,7 @@ async fn answer(
     api.limits.may_ask(caller.app.app).inspect_err(|_| {
         events::messages_turned_away(TurnedAway::RateLimited, 1);
     })?;
-    let body = body.map_err(ApiError::from)?;
+    let body = body::of(request, None).await?;
     let fields = Fields::parse(&body)?;
     run(api, known, &caller, &fields, body.len()).await
 }

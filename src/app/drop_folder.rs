@@ -3,22 +3,22 @@
 //! Each `NAME.json` or `NAME.toml` describes one certificate: the body of the upload API plus
 //! `app`, and optionally `file`, a path beside it that holds the credential itself (a `.p8`, a
 //! `.p12`, a service account). The certificate is found again by its app and name, so a changed
-//! file rotates it under the same number.
+//! file rotates it under the same number. A file acts when what it says changes, and then in whole.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use figment::Figment;
+use anyhow::{Context, anyhow, bail};
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::credentials::Draft;
+use crate::credentials::{Described, Draft};
 use crate::model::certificate::{Environment, Options};
 use crate::model::id::{AppId, CertId};
+use crate::model::json::{from_value, without_values};
 use crate::vendor;
 
 /// Largest file read from the folder.
@@ -99,13 +99,35 @@ fn descriptions(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Reads a description. What is wrong with it is told without the words it holds: one of them is
+/// the secret, and this ends in the log.
 fn describe(path: &Path) -> anyhow::Result<Description> {
     let text = String::from_utf8(read_small(path)?).context("the file is not UTF-8")?;
-    let wrong = "the file does not describe a certificate";
-    if path.extension().is_some_and(|ext| ext == "toml") {
-        return Figment::from(Toml::string(&text)).extract().context(wrong);
+    let value: Value = if path.extension().is_some_and(|ext| ext == "toml") {
+        Toml::from_str(&text).map_err(|error| {
+            let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+            anyhow!("not TOML, line {line}, column {column}: {}", kind(error.message()))
+        })?
+    } else {
+        serde_json::from_str(&text)
+            .map_err(|error| anyhow!("not JSON: {}", without_values(&error)))?
+    };
+    from_value(value).map_err(|why| anyhow!("the file does not describe a certificate: {why}"))
+}
+
+/// Line and column of a byte, from one.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+/// The kind of a mistake on one line. Only this one quotes what the file says.
+fn kind(message: &str) -> String {
+    if message.starts_with("duplicate key") {
+        return "duplicate key".to_owned();
     }
-    serde_json::from_str(&text).context(wrong)
+    message.lines().collect::<Vec<_>>().join(", ")
 }
 
 async fn take(
@@ -114,45 +136,58 @@ async fn take(
     description: Description,
 ) -> anyhow::Result<Option<CertId>> {
     let credential = credential(&description, path)?;
-    if api.apps.get(description.app).is_none() {
-        bail!("there is no app {}: create it first", description.app);
+    let app = description.app;
+    if api.apps.get(app).is_none() {
+        bail!("there is no app {app}: create it first");
     }
     let now = api.clock.now();
-    let known = api
-        .credentials
-        .list(Some(description.app))
-        .into_iter()
-        .find(|known| known.info.name == description.name);
+    let options = description.options.clone().unwrap_or_default();
     let mut draft = Draft {
-        app: Some(description.app),
+        app: Some(app),
+        described: Some(described(&description, &options, &credential)),
         vendor: Some(description.vendor),
-        name: Some(description.name),
+        name: Some(description.name.clone()),
         environment: Some(description.environment),
-        credential: Some(credential),
-        options: description.options,
+        options: Some(options),
         cert_id: description.cert_id,
+        credential: None,
         enabled: None,
     };
-    let certificate = match known {
-        None => api.credentials.create(description.app, draft, now).await?,
-        Some(known) => {
-            let cert_id = known.info.cert_id;
-            let credential = draft.credential.as_ref();
-            let same = match credential {
-                Some(credential) => api.credentials.holds(&known, credential).await?,
-                None => true,
-            };
-            if same && draft.options.as_ref().is_none_or(|options| *options == known.info.options) {
-                return Ok(None);
-            }
-            if same {
-                draft.credential = None;
-            }
-            draft.cert_id = None;
-            api.credentials.change(description.app, cert_id, draft, now).await?
-        }
+    let Some(known) = api.credentials.named(app, &description.name) else {
+        draft.credential = Some(credential);
+        let created = api.credentials.create(app, draft, now).await?;
+        return Ok(Some(created.info.cert_id));
     };
-    Ok(Some(certificate.info.cert_id))
+    let cert_id = known.cert_id;
+    if draft.described.is_some_and(|said| api.credentials.was_described_as(cert_id, said)) {
+        return Ok(None);
+    }
+    // What cannot be read is not the same.
+    let same_secret = api.credentials.holds(&known, &credential).await.unwrap_or(false);
+    let same_place = known.environment == description.environment;
+    let is_news = !same_secret || !same_place || draft.options.as_ref() != Some(&known.options);
+    if !same_secret || !same_place {
+        draft.credential = Some(credential);
+    }
+    let was_aside = api.credentials.is_set_aside(cert_id);
+    api.credentials.change(app, cert_id, draft, now).await?;
+    if was_aside {
+        api.dispatch.look_everywhere();
+        api.dispatch.hurry(cert_id);
+    }
+    Ok(is_news.then_some(cert_id))
+}
+
+/// All that a description says, as far as it can act.
+fn described(description: &Description, options: &Options, credential: &Value) -> Described {
+    let said = json!({
+        "vendor": description.vendor,
+        "environment": description.environment,
+        "cert_id": description.cert_id,
+        "options": options,
+        "credential": credential,
+    });
+    Described::of(&said.to_string())
 }
 
 /// The credential object: as written, or made by the vendor from the file beside it.
@@ -185,4 +220,44 @@ fn read_small(path: &Path) -> anyhow::Result<Vec<u8>> {
         bail!("{} has {length} bytes, at most {FILE_BYTES_MAX} are read", path.display());
     }
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "s3cr3t-of-the-app";
+
+    #[test]
+    fn a_mistake_is_told_by_its_place_and_never_with_what_stands_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let head = "app = 1\nvendor = \"xiaomi\"\nname = \"n\"\n";
+        for (name, text, told) in [
+            ("a.toml", format!("{head}secret = \"{SECRET}"), "not TOML, line 4, column "),
+            ("b.toml", format!("{head}secret = {SECRET}"), "not TOML, line 4, column "),
+            ("c.toml", format!("{head}{SECRET}\n"), "not TOML, line 4, column "),
+            ("d.toml", format!("{head}\"{SECRET}\" = 1\n\"{SECRET}\" = 2"), "duplicate key"),
+            ("e.toml", format!("{head}options = \"{SECRET}\""), "options: invalid type: string"),
+            ("f.toml", format!("vendor = \"x\"\nname = \"n\"\napp = \"{SECRET}\""), "app: invalid"),
+            ("g.toml", format!("{head}environment = \"{SECRET}\""), "environment: an unknown word"),
+            ("h.json", format!("{{\"app\": \"{SECRET}\"}}"), "app: invalid type: string"),
+            ("i.json", format!("{{\"app\": 1 \"{SECRET}\"}}"), "not JSON: expected"),
+            ("j.json", format!("[\"{SECRET}\"]"), "does not describe a certificate"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            let error = format!("{:#}", describe(&path).expect_err(name));
+            assert!(error.contains(told), "{name}: {error}");
+            assert!(!error.contains("s3cr"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn places_are_counted_from_one() {
+        let text = "ab\nécd\n";
+        assert_eq!(
+            [0, 2, 3, 5, 99].map(|at| place(text, at)),
+            [(1, 1), (1, 3), (2, 1), (2, 2), (3, 1)]
+        );
+    }
 }

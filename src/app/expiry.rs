@@ -34,7 +34,8 @@ pub async fn follow(api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
         let now = api.clock.now();
         let certificates = api.credentials.list(None);
         let infos = certificates.iter().map(|certificate| &certificate.info);
-        events::certificates_measured(&counts(infos.clone(), now));
+        let aside = api.credentials.all_set_aside(None);
+        events::certificates_measured(&counts(infos.clone().chain(&aside), now));
         for info in infos {
             match known.news(info, now) {
                 Some(Told::Within(days)) => {

@@ -98,12 +98,12 @@ impl<'a> Commits<'a> {
 
     async fn conclude(&mut self, (part, results): Committed) {
         for ((index, ready), result) in part.into_iter().zip(results) {
+            self.ingest.room.note(ready.draft.content.len(), &result);
             let taken = match result {
                 Ok(()) => Ok(self.ingest.accepted(ready, &mut self.done)),
                 Err(StoreError::Conflict) => {
                     self.ingest.again(self.app, ready.draft, &mut self.done).await
                 }
-                Err(StoreError::Full) => Err(IngestError::Full),
                 Err(error) => Err(error.into()),
             };
             match taken {

@@ -92,10 +92,11 @@ impl Ingest {
             }
             let mut ready = self.prepare(app, draft, &seen, now).await?;
             let batch = std::mem::take(&mut ready.batch);
-            match self.store.commit(ready.draft.partition, batch).await {
+            let committed = self.store.commit(ready.draft.partition, batch).await;
+            self.room.note(ready.draft.content.len(), &committed);
+            match committed {
                 Ok(()) => return Ok(self.accepted(ready, done)),
                 Err(StoreError::Conflict) => draft = ready.draft,
-                Err(StoreError::Full) => return Err(IngestError::Full),
                 Err(error) => return Err(error.into()),
             }
         }

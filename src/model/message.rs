@@ -23,6 +23,15 @@ pub use wire::Wire;
 pub const RECEIVERS_MAX: usize = 1_000;
 /// Largest `MsgBody` together with `CloudCustomData`, in bytes of JSON (Tencent error 93000).
 pub const BODY_BYTES_MAX: usize = 12 * 1_024;
+/// Largest `OfflinePushInfo`, in bytes of JSON: several times what the largest payload of any
+/// vendor holds, so that texts in many languages fit.
+pub const PUSH_INFO_BYTES_MAX: usize = 32 * 1_024;
+/// Largest `FromNick` and `GroupName`, in bytes of JSON: the longest that Tencent knows, escaped.
+pub const NAME_BYTES_MAX: usize = 4 * 1_024;
+/// Largest field that holds a key or a few words, in bytes of JSON.
+pub const WORD_BYTES_MAX: usize = 1_024;
+/// Largest `GroupAtInfo`, in bytes of JSON: [`MENTIONS_MAX`] of the longest ids, escaped.
+pub const MENTIONS_BYTES_MAX: usize = 32 * 1_024;
 /// Longest and default life time of a message, in seconds: seven days.
 pub const LIFE_TIME_S_MAX: u32 = 604_800;
 /// The `TaskId` of a push to named users: its task is called after the message itself,
@@ -188,6 +197,7 @@ impl Message {
     /// The first mistake found, with Tencent's code and the field.
     pub fn parse(json: &[u8]) -> Result<Message, Invalid> {
         let wire = Wire::find(json)?;
+        wire.check_lengths()?;
         wire.read(receivers(wire.to)?)
     }
 
@@ -231,6 +241,59 @@ mod tests {
     fn check_error(json: &str, code: &str, field: Option<&str>) {
         let invalid = Message::parse(json.as_bytes()).expect_err(json);
         assert_eq!((invalid.code, invalid.field.as_deref()), (code, field), "{}", invalid.message);
+    }
+
+    #[test]
+    fn every_field_that_is_kept_has_a_limit() {
+        let of = |name: &str, json: &str| {
+            format!(
+                r#"{{"From_Account":"a","To_Account":"b","MsgRandom":1,"{name}":{json},
+                "MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"x"}}}}]}}"#
+            )
+        };
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        let spaced = |bytes: usize| format!("[{}]", " ".repeat(bytes - 2));
+        let push = |bytes: usize| format!(r#"{{"Ext":"{}"}}"#, "x".repeat(bytes - 10));
+        for (name, code, fits, too_long) in [
+            ("OfflinePushInfo", "90043", push(PUSH_INFO_BYTES_MAX), push(PUSH_INFO_BYTES_MAX + 1)),
+            ("FromNick", "10004", text(NAME_BYTES_MAX), text(NAME_BYTES_MAX + 1)),
+            ("GroupName", "10004", text(NAME_BYTES_MAX), text(NAME_BYTES_MAX + 1)),
+            ("MsgKey", "90054", text(WORD_BYTES_MAX), text(WORD_BYTES_MAX + 1)),
+            ("TaskId", "90001", text(100), text(WORD_BYTES_MAX + 1)),
+            ("DataId", "90057", text(60), text(WORD_BYTES_MAX + 1)),
+            ("MsgPriority", "10004", text(6).replace("xxxx", "High"), text(WORD_BYTES_MAX + 1)),
+            ("SendMsgControl", "10004", spaced(WORD_BYTES_MAX), spaced(WORD_BYTES_MAX + 1)),
+            ("GroupAtInfo", "10004", spaced(MENTIONS_BYTES_MAX), spaced(MENTIONS_BYTES_MAX + 1)),
+            ("Notice", "10004", "null".to_owned(), text(WORD_BYTES_MAX + 1)),
+        ] {
+            Message::parse(of(name, &fits).as_bytes()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+            check_error(&of(name, &too_long), code, Some(name));
+            Message::parse_posted(of(name, &too_long).as_bytes()).expect_err(name);
+        }
+        // The longest mentions there can be, each character escaped, still fit.
+        let at = format!(r#"{{"GroupAtAllFlag":0,"GroupAt_Account":"{}"}}"#, "\\u0041".repeat(128));
+        let all = format!("[{}]", vec![at; MENTIONS_MAX].join(","));
+        assert!(all.len() <= MENTIONS_BYTES_MAX, "{}", all.len());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_message_is_bounded() {
+        let wire = |field: String| {
+            let json = format!(
+                r#"{{"From_Account":"a","To_Account":"b","MsgRandom":1,"MsgTime":1,
+                "OfflinePushInfo":{{"Desc":"x"}},{field}}}"#
+            );
+            Message::parse_posted(json.as_bytes()).map(|posted| posted.content.len())
+        };
+        // Everything that is long, in every known field: nothing of it is kept.
+        for name in Wire::NAMES.iter().filter(|name| !["To_Account"].contains(name)) {
+            let long = format!("\"{name}\":\"{}\"", "x".repeat(200_000));
+            let spaced = format!("\"{name}\":[{}]", " ".repeat(200_000));
+            for field in [long, spaced] {
+                let kept = wire(field).unwrap_or(0);
+                assert!(kept < 100, "{name}: {kept}");
+            }
+        }
     }
 
     #[test]
@@ -433,7 +496,7 @@ mod tests {
         let body = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":7}}]"#;
         let invalid = elements_of(body).expect_err(body);
         let message = "MsgBody.MsgContent is malformed: \
-            invalid type: integer `7`, expected a string at line 1 column 9";
+            invalid type: integer, expected a string at line 1 column 9";
         assert_eq!(invalid.message, message);
     }
 

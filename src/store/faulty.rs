@@ -56,6 +56,7 @@ struct Plan {
     calls: u64,
     at: BTreeMap<u64, Fault>,
     always: Option<Fault>,
+    room: Option<usize>,
     random: Option<(fastrand::Rng, f64, Fault)>,
     crashed: bool,
 }
@@ -106,6 +107,17 @@ impl FaultyStore {
     /// Lets every call fail from now on, or no longer.
     pub fn set_always(&self, fault: Option<Fault>) {
         self.plan().always = fault;
+    }
+
+    /// Lets every commit of a batch fail that puts more bytes than this, as a disk does that is
+    /// nearly full; `None` ends it.
+    pub fn set_room(&self, bytes: Option<usize>) {
+        self.plan().room = bytes;
+    }
+
+    fn has_room(&self, batch: &Batch) -> bool {
+        let bytes: usize = batch.put.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.plan().room.is_none_or(|room| bytes <= room)
     }
 
     /// Lets calls fail by chance (0.0 to 1.0), in the same places for the same seed and calls.
@@ -188,7 +200,11 @@ impl Store for FaultyStore {
 
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<(), StoreError> {
         self.wait(Hold::Before).await;
-        let committed = self.call(self.inner.commit(partition, batch)).await;
+        let committed = if self.has_room(&batch) {
+            self.call(self.inner.commit(partition, batch)).await
+        } else {
+            Err(StoreError::Full)
+        };
         self.wait(Hold::After).await;
         committed
     }
@@ -196,7 +212,8 @@ impl Store for FaultyStore {
     async fn commit_all(&self, batches: Vec<(Partition, Batch)>) -> Vec<Result<(), StoreError>> {
         self.wait(Hold::Before).await;
         let count = batches.len();
-        let fault = self.plan().next();
+        let has_room = batches.iter().all(|(_, batch)| self.has_room(batch));
+        let fault = self.plan().next().or((!has_room).then_some(Fault::Full));
         let committed = match fault {
             None => self.inner.commit_all(batches).await,
             Some(fault) => {

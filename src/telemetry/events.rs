@@ -139,7 +139,9 @@ pub enum TurnedAway {
     QueueFull,
     /// The oldest parcel that could go has waited too long.
     QueueOverdue,
-    /// The store has no room or cannot be reached.
+    /// The disk is full.
+    StoreFull,
+    /// The store cannot be used.
     StoreUnavailable,
     /// The key sends too fast.
     RateLimited,
@@ -153,6 +155,7 @@ impl TurnedAway {
         match self {
             TurnedAway::QueueFull => "queue_full",
             TurnedAway::QueueOverdue => "queue_overdue",
+            TurnedAway::StoreFull => "store_full",
             TurnedAway::StoreUnavailable => "store_unavailable",
             TurnedAway::RateLimited => "rate_limited",
             TurnedAway::Draining => "draining",
@@ -363,6 +366,11 @@ pub fn certificate_ends_soon(cert_id: u32, vendor: &str, days: u64) {
 /// A certificate has ended: nothing rings with it until it is replaced.
 pub fn certificate_expired(cert_id: u32, vendor: &str) {
     error!(cert_id, vendor, "certificate expired, replace it: offpush cert rotate");
+}
+
+/// A stored certificate cannot be used, and the relay starts without it.
+pub fn certificate_set_aside(app: u64, cert_id: u32, why: &str) {
+    error!(app, cert_id, why, "certificate cannot be used: rotate or delete it, or mend the cause");
 }
 
 /// A broken certificate works again.

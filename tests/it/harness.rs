@@ -71,13 +71,21 @@ impl Caller {
 
     /// The same towards a relay that may be gone.
     async fn try_raw(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> Option<Answer> {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header("content-type", kind);
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
+        self.send(self.request(method, path).header("content-type", kind), body).await
+    }
+
+    /// A request to which headers may be added.
+    pub fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        let uri = format!("{}{path}", self.base);
+        let request = http::Request::builder().method(method).uri(uri);
+        match &self.key {
+            Some(key) => request.header("authorization", format!("Bearer {key}")),
+            None => request,
         }
+    }
+
+    /// Sends a request to a relay that may be gone; `None` when no answer comes.
+    pub async fn send(&self, request: http::request::Builder, body: Vec<u8>) -> Option<Answer> {
         let request = request.body(Full::new(Bytes::from(body))).expect("a request");
         let response = self.client.request(request).await.ok()?;
         let (parts, body) = response.into_parts();

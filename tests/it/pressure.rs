@@ -91,16 +91,40 @@ async fn a_full_disk_refuses_messages_and_is_over_when_there_is_room_again() {
     view.set_always(Some(Fault::Full));
     let message = text("mina", "joon", 1, "no room");
     let answer = post(&relay, &message).await;
-    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (503, &json!("store_full")));
     assert!(answer.headers.contains_key("retry-after"));
     let ready = relay.admin.call("GET", "/readyz", &json!({})).await;
-    assert_eq!((ready.status, &ready.body["status"]), (503, &json!("store_unavailable")));
+    assert_eq!((ready.status, &ready.body["status"]), (503, &json!("store_full")));
     assert_eq!(relay.admin.get("/healthz").await["status"], "ok", "the process itself is well");
     view.set_always(None);
     assert_eq!(relay.admin.get("/readyz").await["status"], "ready");
     assert_eq!(post(&relay, &message).await.body["results"][0]["status"], "accepted");
     let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
     assert_eq!((&ledger["accepted"], &ledger["terminals"]), (&json!(1), &json!({ "pushed": 1 })));
+}
+
+#[tokio::test]
+async fn a_disk_with_room_for_a_probe_only_is_not_ready_either() {
+    let stage = Stage::new(|_| {}).await;
+    stage.first().await.stop().await;
+    let view = stage.view();
+    let relay = stage.try_start(&view).await.expect("a relay");
+    view.set_room(Some(100));
+    assert_eq!(relay.admin.get("/readyz").await["status"], "ready", "nobody knows yet");
+    let message = text("mina", "joon", 1, "no room");
+    let answer = post(&relay, &message).await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (503, &json!("store_full")));
+    for _ in 0..2 {
+        let ready = relay.admin.call("GET", "/readyz", &json!({})).await;
+        assert_eq!((ready.status, &ready.body["status"]), (503, &json!("store_full")));
+    }
+    let metrics = relay.admin.get("/metrics").await;
+    let turned_away = r#"offpush_messages_turned_away_total{cause="store_full"}"#;
+    assert!(metrics.as_str().is_some_and(|text| text.contains(turned_away)));
+    // No message comes meanwhile: who asks for readiness keeps traffic away until it is there.
+    view.set_room(None);
+    assert_eq!(relay.admin.get("/readyz").await["status"], "ready");
+    assert_eq!(post(&relay, &message).await.body["results"][0]["status"], "accepted");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::api::tencent::envelope::{Fail, NOT_JSON};
 use crate::model::id::{ID_BYTES_MAX, UserId};
+use crate::model::json::without_values;
 use crate::model::message::checked_id;
 
 /// A body: its fields, found but not yet read.
@@ -26,8 +27,10 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// 60003.
     pub fn parse(json: &'a [u8]) -> Result<Self, Fail> {
-        serde_json::from_slice(json)
-            .map_err(|error| Fail::new(NOT_JSON, format!("the body is not a JSON object: {error}")))
+        serde_json::from_slice(json).map_err(|error| {
+            let why = without_values(&error);
+            Fail::new(NOT_JSON, format!("the body is not a JSON object: {why}"))
+        })
     }
 
     /// A field as it was written; `null` counts as absent.
@@ -46,9 +49,10 @@ impl<'a> Fields<'a> {
     /// `code` when it is of another type.
     pub fn optional<T: DeserializeOwned>(&self, name: &str, code: u32) -> Result<Option<T>, Fail> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
-        serde_json::from_str(raw.get())
-            .map(Some)
-            .map_err(|error| Fail::new(code, format!("{name} is malformed: {error}")))
+        serde_json::from_str(raw.get()).map(Some).map_err(|error| {
+            let why = without_values(&error);
+            Fail::new(code, format!("{name} is malformed: {why}"))
+        })
     }
 
     /// A field that must be there.

@@ -24,6 +24,10 @@ use crate::model::time::UnixMs;
 /// How far `RequestTime` may be from now.
 const SKEW_MAX: Duration = Duration::from_secs(60);
 
+/// Largest body read of a webhook that only its body can prove: a list of several thousand members
+/// fits, and Tencent's other webhooks are far smaller.
+const UNPROVED_BYTES_MAX: usize = 1_024 * 1_024;
+
 /// The header of the signature that covers the body.
 const SIGNATURE: &str = "x-offpush-signature";
 
@@ -69,76 +73,121 @@ fn refused(status: StatusCode, info: impl Into<String>) -> Fail {
     Fail::new(REFUSED, info).with_status(status)
 }
 
-/// The app a webhook is for, once it has proved that it may.
+/// Whose webhook it is, as far as its head tells.
+pub enum Claim {
+    /// A key or the query proved it.
+    Proved(Arc<App>),
+    /// The signature over the body has to be right, too.
+    Signed {
+        /// The app of the path, if there is one that takes signatures.
+        app: Option<Arc<App>>,
+        /// The signature.
+        signature: String,
+        /// Whether the query proves it already.
+        by_query: bool,
+    },
+}
+
+/// Judges the head of a webhook; what proves nothing is refused before its body is read.
 ///
 /// # Errors
 /// 60025 under 401, 403, 404 or 429.
-pub async fn check(
-    api: &Arc<Api>,
-    parts: &mut Parts,
-    query: &WebhookQuery,
-    body: &[u8],
-) -> Result<Arc<App>, Fail> {
-    let app = if api.open_to_all || parts.headers.contains_key(AUTHORIZATION) {
+pub async fn claim(api: &Arc<Api>, parts: &mut Parts, query: &WebhookQuery) -> Result<Claim, Fail> {
+    if api.open_to_all || parts.headers.contains_key(AUTHORIZATION) {
         let by_key = OfApp::from_request_parts(parts, api).await;
-        by_key.map_err(|error| refused(error.status, error.message))?.app
-    } else {
-        by_signature(api, parts, query, body).await?
-    };
-    let named = query.app.as_ref();
-    if named.is_some_and(|named| *named != app.app.to_string()) {
-        return Err(refused(StatusCode::FORBIDDEN, "SdkAppid is not the app of this path"));
+        let app = by_key.map_err(|error| refused(error.status, error.message))?.app;
+        return Ok(Claim::Proved(of_query(query, app)?));
     }
-    Ok(app)
-}
-
-async fn by_signature(
-    api: &Arc<Api>,
-    parts: &mut Parts,
-    query: &WebhookQuery,
-    body: &[u8],
-) -> Result<Arc<App>, Fail> {
     let params = RawPathParams::from_request_parts(parts, api).await.ok();
     let id = params.as_ref().and_then(|params| {
         let (_, value) = params.iter().find(|(name, _)| *name == "app")?;
         value.parse().ok().map(AppId)
     });
-    let app = id.and_then(|id| api.apps.get(id));
-    let token = app.as_ref().and_then(|app| app.settings.webhook_token.as_deref());
-    let signature = parts.headers.get(SIGNATURE).map(|value| value.to_str().unwrap_or_default());
-    let token = token.filter(|token| !token.is_empty());
     // The answer is the same whether the app does not exist, has no token or another one: nobody
     // learns by asking which apps a relay serves.
-    let proved =
-        match (verify(token.unwrap_or_default(), query, signature, body, api.clock.now()), token) {
-            (Ok(()), None) => Err(WRONG_SIGN),
-            (proved, Some(_)) => proved,
-            (proved, None) => {
-                tracing::debug!("no app takes this webhook without an API key");
-                proved
+    let app = id.and_then(|id| api.apps.get(id)).filter(|app| token_of(app).is_some());
+    if app.is_none() {
+        tracing::debug!("no app takes this webhook without an API key");
+    }
+    let token = app.as_deref().and_then(token_of);
+    let header = parts.headers.get(SIGNATURE);
+    verify_query(token, query, header.is_some(), api.clock.now())
+        .map_err(|why| strangers(api, why))?;
+    let by_query = query.sign.is_some();
+    match (header, app) {
+        (Some(header), app) => {
+            if let Some(app) = app.as_ref().filter(|_| by_query) {
+                api.limits.may_ask(app.app)?;
             }
-        };
-    match (proved, app) {
-        (Ok(()), Some(app)) => {
+            let signature = header.to_str().unwrap_or_default().to_owned();
+            Ok(Claim::Signed { app, signature, by_query })
+        }
+        (None, Some(app)) => {
             api.limits.may_ask(app.app)?;
-            Ok(app)
+            Ok(Claim::Proved(of_query(query, app)?))
         }
-        (proved, _) => {
-            // Guessing is slowed down, as it is with keys.
-            api.limits.may_fail().map_err(|error| refused(error.status, error.message))?;
-            let why = proved.err().unwrap_or("there is no such app");
-            Err(refused(StatusCode::UNAUTHORIZED, why))
-        }
+        (None, None) => Err(strangers(api, WRONG_SIGN)),
     }
 }
 
-/// Checks `Sign`, the signature over the body, or both: what is there must be right, and one must
-/// be there.
-fn verify(
-    token: &str,
+impl Claim {
+    /// Most bytes to read of the body; `None` when no limit of its own is needed.
+    pub fn body_bytes_max(&self, api: &Api) -> Option<usize> {
+        match self {
+            Claim::Proved(_) | Claim::Signed { by_query: true, .. } => None,
+            Claim::Signed { .. } => Some(UNPROVED_BYTES_MAX.min(api.body_bytes_max)),
+        }
+    }
+
+    /// The app a webhook is for, once its body is there.
+    ///
+    /// # Errors
+    /// 60025 under 401, 403 or 429.
+    pub fn proved(self, api: &Api, query: &WebhookQuery, body: &[u8]) -> Result<Arc<App>, Fail> {
+        let (app, signature, by_query) = match self {
+            Claim::Proved(app) => return Ok(app),
+            Claim::Signed { app, signature, by_query } => (app, signature, by_query),
+        };
+        let time = query.request_time.as_deref().unwrap_or_default();
+        // Without an app the same work is done for nothing: time tells nothing either.
+        let token = app.as_deref().and_then(token_of).unwrap_or_default();
+        let is_right = is_signature(token, time, body, &signature);
+        let Some(app) = app.filter(|_| is_right) else {
+            return Err(strangers(api, "X-Offpush-Signature is wrong"));
+        };
+        if !by_query {
+            api.limits.may_ask(app.app)?;
+        }
+        of_query(query, app)
+    }
+}
+
+fn token_of(app: &App) -> Option<&str> {
+    app.settings.webhook_token.as_deref().filter(|token| !token.is_empty())
+}
+
+/// The app, unless the query names another.
+fn of_query(query: &WebhookQuery, app: Arc<App>) -> Result<Arc<App>, Fail> {
+    if query.app.as_ref().is_some_and(|named| *named != app.app.to_string()) {
+        return Err(refused(StatusCode::FORBIDDEN, "SdkAppid is not the app of this path"));
+    }
+    Ok(app)
+}
+
+/// Refuses what proves nothing. Guessing is slowed down, as it is with keys.
+fn strangers(api: &Api, why: &str) -> Fail {
+    match api.limits.may_fail() {
+        Ok(()) => refused(StatusCode::UNAUTHORIZED, why),
+        Err(too_many) => refused(too_many.status, too_many.message),
+    }
+}
+
+/// Checks what the query says: the time, and `Sign` if it is there. Without it there must be a
+/// signature over the body.
+fn verify_query(
+    token: Option<&str>,
     query: &WebhookQuery,
-    signature: Option<&str>,
-    body: &[u8],
+    has_signature: bool,
     now: UnixMs,
 ) -> Result<(), &'static str> {
     let time = query.request_time.as_deref().ok_or("RequestTime is missing")?;
@@ -146,20 +195,11 @@ fn verify(
     if now.secs().abs_diff(at) > SKEW_MAX.as_secs() {
         return Err("RequestTime is more than 60 seconds from now");
     }
-    if query.sign.is_none() && signature.is_none() {
-        return Err("Sign is missing");
-    }
-    if let Some(sign) = &query.sign
-        && !is_sign(token, time, sign)
-    {
-        return Err(WRONG_SIGN);
-    }
-    if let Some(signature) = signature
-        && !is_signature(token, time, body, signature)
-    {
-        return Err("X-Offpush-Signature is wrong");
-    }
-    Ok(())
+    let Some(sign) = &query.sign else {
+        return if has_signature { Ok(()) } else { Err("Sign is missing") };
+    };
+    let is_right = is_sign(token.unwrap_or_default(), time, sign);
+    if token.is_some() && is_right { Ok(()) } else { Err(WRONG_SIGN) }
 }
 
 fn is_sign(token: &str, time: &str, sign: &str) -> bool {
@@ -191,38 +231,53 @@ mod tests {
         WebhookQuery::read(&format!("SdkAppid=5&CallbackCommand=x&RequestTime={TIME}{extra}"))
     }
 
+    fn verify(query: &WebhookQuery, now: UnixMs) -> Result<(), &'static str> {
+        verify_query(Some(TOKEN), query, false, now)
+    }
+
     #[test]
     fn tencents_sign_is_accepted_within_a_minute_either_way() {
         let query = query(&format!("&Sign={SIGN}"));
         for seconds in [1_669_872_052, 1_669_872_112, 1_669_872_172] {
-            assert_eq!(verify(TOKEN, &query, None, b"", at(seconds)), Ok(()));
+            assert_eq!(verify(&query, at(seconds)), Ok(()));
         }
         for seconds in [1_669_872_051, 1_669_872_173] {
-            assert!(verify(TOKEN, &query, None, b"", at(seconds)).is_err());
+            assert!(verify(&query, at(seconds)).is_err());
         }
-        assert!(verify("other", &query, None, b"", at(1_669_872_112)).is_err());
+        let now = at(1_669_872_112);
+        assert_eq!(verify_query(Some("other"), &query, false, now), Err(WRONG_SIGN));
+    }
+
+    #[test]
+    fn without_a_token_no_sign_is_right() {
+        let empty = hex::encode(digest::digest(&digest::SHA256, TIME.as_bytes()));
+        let query = query(&format!("&Sign={empty}"));
+        let now = at(1_669_872_112);
+        assert_eq!(verify_query(None, &query, false, now), Err(WRONG_SIGN));
+        assert_eq!(verify_query(None, &query, true, now), Err(WRONG_SIGN));
     }
 
     #[test]
     fn a_sign_that_is_missing_cut_or_of_another_time_proves_nothing() {
         let now = at(1_669_872_112);
-        assert!(verify(TOKEN, &query(""), None, b"", now).is_err());
-        assert!(verify(TOKEN, &query(&format!("&Sign={}", &SIGN[2..])), None, b"", now).is_err());
+        assert!(verify(&query(""), now).is_err());
+        assert!(verify(&query(&format!("&Sign={}", &SIGN[2..])), now).is_err());
         let other_time = format!("RequestTime=1669872113&Sign={SIGN}");
-        assert!(verify(TOKEN, &WebhookQuery::read(&other_time), None, b"", now).is_err());
+        assert!(verify(&WebhookQuery::read(&other_time), now).is_err());
         let no_time = WebhookQuery::read(&format!("Sign={SIGN}"));
-        assert!(verify(TOKEN, &no_time, None, b"", now).is_err());
+        assert!(verify(&no_time, now).is_err());
     }
 
     #[test]
-    fn a_signature_over_the_body_suffices_and_a_wrong_one_spoils_a_right_sign() {
+    fn a_signature_over_the_body_makes_up_for_no_sign_but_not_for_a_wrong_one() {
         let now = at(1_669_872_112);
+        assert_eq!(verify_query(Some(TOKEN), &query(""), true, now), Ok(()));
+        let wrong = query("&Sign=00");
+        assert_eq!(verify_query(Some(TOKEN), &wrong, true, now), Err(WRONG_SIGN));
         let key = hmac::Key::new(hmac::HMAC_SHA256, TOKEN.as_bytes());
         let right = hex::encode(hmac::sign(&key, format!("{TIME}.{{}}").as_bytes()));
-        assert_eq!(verify(TOKEN, &query(""), Some(&right), b"{}", now), Ok(()));
-        assert!(verify(TOKEN, &query(""), Some(&right), b"{ }", now).is_err());
-        let both = query(&format!("&Sign={SIGN}"));
-        assert_eq!(verify(TOKEN, &both, Some(&right), b"{}", now), Ok(()));
-        assert!(verify(TOKEN, &both, Some("00"), b"{}", now).is_err());
+        assert!(is_signature(TOKEN, TIME, b"{}", &right));
+        assert!(!is_signature(TOKEN, TIME, b"{ }", &right));
+        assert!(!is_signature(TOKEN, TIME, b"{}", "00"));
     }
 }

@@ -9,15 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::body::Body;
-use crate::api::error::ApiError;
+use crate::api::body;
 use crate::api::tencent::envelope::{Answer, Fail, TOO_OFTEN, TRY_AGAIN, UNKNOWN_COMMAND, fields};
 use crate::api::tencent::envelope::{BAD_PARAMETER, respond};
 use crate::api::tencent::fields::{Fields, MessageJson, ids_in};
@@ -39,6 +37,9 @@ pub const CUSTOM_DATA_KEY: &str = "offpush";
 /// The `OptPlatform` of a message that a server sent by the REST API; any other is a user's client.
 const REST_API: &str = "RESTAPI";
 
+/// Longest command that is shown whole; those that are used have half of it.
+const COMMAND_SHOWN_MAX: usize = 64;
+
 /// How much later than an event its device may have reported, by the other clock, and the event
 /// still counts.
 const CLOCK_SKEW: Duration = Duration::from_secs(10);
@@ -47,30 +48,36 @@ const CLOCK_SKEW: Duration = Duration::from_secs(10);
 pub async fn take(
     State(api): State<Arc<Api>>,
     RawQuery(query): RawQuery,
-    mut parts: Parts,
-    body: Body,
+    request: Request,
 ) -> Response {
     let query = WebhookQuery::read(query.as_deref().unwrap_or_default());
-    let answer = answer(&api, &mut parts, &query, body).await.map_err(|fail| match fail.code {
+    let answer = answer(&api, &query, request).await.map_err(|fail| match fail.code {
         // The one thing a server that does retry can do something about.
         TRY_AGAIN => fail.with_status(StatusCode::SERVICE_UNAVAILABLE),
         TOO_OFTEN => fail.with_status(StatusCode::TOO_MANY_REQUESTS),
         _ => fail,
     });
     if let Err(fail) = &answer {
-        let command = query.command.as_deref().unwrap_or_default();
-        tracing::warn!(command, fail.code, fail.info, "a webhook was not processed");
+        let command = shown(query.command.as_deref().unwrap_or_default());
+        // Strangers, and whoever comes too often, shall not fill the log.
+        if matches!(fail.status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) {
+            tracing::debug!(command, fail.code, fail.info, "a webhook was refused");
+        } else {
+            tracing::warn!(command, fail.code, fail.info, "a webhook was not processed");
+        }
     }
     respond(answer)
 }
 
-async fn answer(api: &Arc<Api>, parts: &mut Parts, query: &WebhookQuery, body: Body) -> Answer {
-    let body = body.map_err(ApiError::from)?;
-    let app = webhook_auth::check(api, parts, query, &body).await?;
+async fn answer(api: &Arc<Api>, query: &WebhookQuery, request: Request) -> Answer {
+    let (mut parts, body) = request.into_parts();
+    let claim = webhook_auth::claim(api, &mut parts, query).await?;
     if api.is_draining() {
         events::messages_turned_away(TurnedAway::Draining, 1);
         return Err(Fail::new(TRY_AGAIN, "the relay is stopping"));
     }
+    let body = body::of(Request::from_parts(parts, body), claim.body_bytes_max(api)).await?;
+    let app = claim.proved(api, query, &body)?;
     let given = Fields::parse(&body)?;
     let named: Option<String> = given.optional("CallbackCommand", BAD_PARAMETER)?;
     let command = named.or_else(|| query.command.clone()).unwrap_or_default();
@@ -104,7 +111,7 @@ impl Hook<'_> {
                 noted("passed: the relay pushes after a message was sent, not before")
             }
             _ => {
-                let info = format!("this relay does not use the webhook {command:?}");
+                let info = format!("this relay does not use the webhook {:?}", shown(command));
                 Err(Fail::new(UNKNOWN_COMMAND, info))
             }
         }
@@ -296,6 +303,12 @@ impl Hook<'_> {
     }
 }
 
+/// A command as it may be shown: short and printable, for it is whatever the caller wrote.
+fn shown(command: &str) -> String {
+    let plain = |char: char| if char.is_ascii_graphic() { char } else { '?' };
+    command.chars().take(COMMAND_SHOWN_MAX).map(plain).collect()
+}
+
 fn bad(info: &str) -> Fail {
     Fail::new(BAD_PARAMETER, info)
 }
@@ -340,6 +353,13 @@ fn platform(name: &str) -> Option<On> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_shown_short_and_printable() {
+        assert_eq!(shown("C2C.CallbackAfterSendMsg"), "C2C.CallbackAfterSendMsg");
+        let long = format!("a\n\u{1b}[31m é{}", "x".repeat(10_000));
+        assert_eq!(shown(&long), format!("a??[31m??{}", "x".repeat(64 - 9)));
+    }
 
     #[test]
     fn platforms_are_told_apart_whatever_their_case() {

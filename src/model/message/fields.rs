@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::id::{ID_BYTES_MAX, UserId, digest128};
+use crate::model::json::without_values;
 use crate::model::message::{
     DATA_ID_BYTES_MAX, Element, Invalid, MENTIONS_MAX, Mentions, Priority, RECEIVERS_MAX,
 };
@@ -38,7 +39,10 @@ pub(super) fn optional<'a, T: Deserialize<'a>>(
     let Some(raw) = present(raw) else { return Ok(None) };
     match serde_json::from_str(raw.get()) {
         Ok(value) => Ok(Some(value)),
-        Err(error) => Err(Invalid::new(code, field, format!("{field} is malformed: {error}"))),
+        Err(error) => {
+            let why = without_values(&error);
+            Err(Invalid::new(code, field, format!("{field} is malformed: {why}")))
+        }
     }
 }
 
@@ -213,7 +217,8 @@ impl<'de> Deserialize<'de> for Element {
 fn elements_one_by_one(raw: &RawValue) -> Result<Vec<Element>, Invalid> {
     let wire: Vec<Object<WireElement<'_, &RawValue>>> =
         serde_json::from_str(raw.get()).map_err(|error| {
-            Invalid::new("90002", "MsgBody", format!("MsgBody is malformed: {error}"))
+            let why = without_values(&error);
+            Invalid::new("90002", "MsgBody", format!("MsgBody is malformed: {why}"))
         })?;
     let read = |Object(WireElement { kind, content }): Object<WireElement<'_, _>>| {
         let content = match kind.0.as_ref() {
@@ -279,7 +284,8 @@ fn traced_push_info(raw: &RawValue) -> Result<OfflinePushInfo, Invalid> {
         } else {
             format!("OfflinePushInfo.{path}")
         };
-        Invalid::new("90043", &field, format!("{field} is malformed: {}", error.inner()))
+        let why = without_values(error.inner());
+        Invalid::new("90043", &field, format!("{field} is malformed: {why}"))
     })
 }
 

@@ -11,12 +11,14 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::id::{GroupId, UserId};
+use crate::model::json::without_values;
 use crate::model::message::fields::{
     Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
     push_info, raw_bytes, receivers, task_id, user,
 };
 use crate::model::message::{
-    BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, Message, Notice, Posted, WITH_MUTE,
+    BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, MENTIONS_BYTES_MAX, Message, NAME_BYTES_MAX, Notice,
+    PUSH_INFO_BYTES_MAX, Posted, WITH_MUTE, WORD_BYTES_MAX,
 };
 use crate::model::push_info::filled;
 
@@ -129,7 +131,7 @@ impl<'a> Wire<'a> {
         };
         found.map_err(|error| Invalid {
             code: "90001",
-            message: format!("the message is not valid JSON: {error}"),
+            message: format!("the message is not valid JSON: {}", without_values(&error)),
             field: None,
         })
     }
@@ -139,11 +141,41 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// As [`Message::parse`].
     pub fn posted(&self) -> Result<Posted, Invalid> {
+        self.check_lengths()?;
         Ok(Posted {
             message: self.read(receivers(self.to)?)?,
             content: self.content(),
             digest: self.digest(),
         })
+    }
+
+    /// Refuses fields that take more room than any vendor could carry, before they are read. Those
+    /// not named here are numbers, or ids and words with a limit of their own.
+    ///
+    /// # Errors
+    /// The first that is too long.
+    pub(super) fn check_lengths(&self) -> Result<(), Invalid> {
+        let lengths = [
+            ("OfflinePushInfo", self.push, PUSH_INFO_BYTES_MAX, "90043"),
+            ("FromNick", self.from_nick, NAME_BYTES_MAX, "10004"),
+            ("GroupName", self.group_name, NAME_BYTES_MAX, "10004"),
+            ("MsgKey", self.key, WORD_BYTES_MAX, "90054"),
+            ("MsgTimeStamp", self.time_stamp, WORD_BYTES_MAX, "90006"),
+            ("TaskId", self.task_id, WORD_BYTES_MAX, "90001"),
+            ("DataId", self.data_id, WORD_BYTES_MAX, "90057"),
+            ("MsgPriority", self.priority, WORD_BYTES_MAX, "10004"),
+            ("SendMsgControl", self.control, WORD_BYTES_MAX, "10004"),
+            ("GroupAtInfo", self.at, MENTIONS_BYTES_MAX, "10004"),
+            ("Notice", self.notice, WORD_BYTES_MAX, "10004"),
+        ];
+        for (name, raw, most, code) in lengths {
+            let bytes = raw_bytes(raw);
+            if bytes > most {
+                let message = format!("{name} has {bytes} bytes, at most {most} are allowed");
+                return Err(Invalid::new(code, name, message));
+            }
+        }
+        Ok(())
     }
 
     /// What the message says, as it was written, without its white space.

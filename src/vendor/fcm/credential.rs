@@ -15,6 +15,10 @@ use crate::vendor::upload::{
 /// Google's token endpoint: what every service-account file names.
 pub const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 
+/// What [`read`] looks at in a service-account file.
+const READ: [&str; 6] =
+    ["type", "project_id", "private_key_id", "private_key", "client_email", "token_uri"];
+
 /// What sending needs of a service account.
 pub struct Material {
     /// The Firebase project.
@@ -120,7 +124,25 @@ pub fn from_file(
     file: &[u8],
     _fields: &BTreeMap<String, String>,
 ) -> Result<Value, CredentialError> {
-    let file: Value = serde_json::from_slice(file)
+    let mut file: Value = serde_json::from_slice(file)
         .map_err(|_| malformed("file", "the service-account file is not JSON"))?;
+    // What nothing reads is not kept, however much of it there is and however deep it is nested.
+    if let Some(fields) = file.as_object_mut() {
+        fields.retain(|name, _| READ.contains(&name.as_str()));
+    }
     Ok(json!({"type": "service_account", "json": file}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_only_what_is_read_is_kept() {
+        let deep = format!("{}{}", "[".repeat(126), "]".repeat(126));
+        let file = format!(r#"{{"type":"service_account","client_id":"1","extra":{deep}}}"#);
+        let made = from_file("a.json", file.as_bytes(), &BTreeMap::new()).expect("JSON");
+        let kept = json!({"type": "service_account", "json": {"type": "service_account"}});
+        assert_eq!(made, kept);
+    }
 }

@@ -150,8 +150,8 @@ async fn a_broken_certificate_works_again_after_rotating_in_place() {
     assert_eq!(rotated["cert_id"], made["cert_id"]);
     let credentials = &bench.relay.app.as_ref().expect("running").api.credentials;
     let kept = credentials.get(CertId(u32::try_from(cert_id).expect("small"))).expect("there");
-    assert!(credentials.holds(&kept, &right["credential"]).await.expect("read"));
-    assert!(!credentials.holds(&kept, &body["credential"]).await.expect("read"), "old secret");
+    assert!(credentials.holds(&kept.info, &right["credential"]).await.expect("read"));
+    assert!(!credentials.holds(&kept.info, &body["credential"]).await.expect("read"), "old secret");
     let explained = bench.relay.settled(&taken["message_id"]).await;
     assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
 }

@@ -107,3 +107,65 @@ async fn a_folder_that_is_not_there_is_no_mistake() {
     app.reload(&bench.relay.settings).await;
     assert_eq!(bench.admin.get(&path("/certificates")).await["certificates"], json!([]));
 }
+
+#[tokio::test]
+async fn a_file_does_not_take_back_what_was_rotated_since() {
+    let folder = Folder::new().await;
+    let mut described = folder.described("xiaomi", "rotated");
+    folder.write("xiaomi.json", described.to_string());
+    let loaded = folder.reload().await;
+    let at = path(&format!("/certificates/{}", loaded[0]["cert_id"]));
+    let mut rotated = described["credential"].clone();
+    rotated["app_secret"] = json!("rotated-through-the-api");
+    let change = json!({ "credential": rotated, "options": { "channel_id": "130001" } });
+    let rotated = folder.bench.admin.ok("PUT", &at, &change).await;
+    assert_eq!(folder.reload().await, [rotated], "the file says what it said before");
+    // Another way of writing the same is no change either.
+    folder.write("xiaomi.json", serde_json::to_vec_pretty(&described).expect("JSON"));
+    assert_eq!(folder.reload().await[0]["revision"], 2);
+    described["credential"]["app_secret"] = json!("a-third-app-secret");
+    folder.write("xiaomi.json", described.to_string());
+    let changed = folder.reload().await;
+    assert_eq!(changed[0]["revision"], 3);
+    assert_eq!(changed[0]["options"], loaded[0]["options"]);
+}
+
+#[tokio::test]
+async fn a_file_that_finds_what_it_says_in_force_is_remembered() {
+    let folder = Folder::new().await;
+    let described = folder.described("xiaomi", "by hand");
+    let mut upload = described.clone();
+    upload.as_object_mut().expect("an object").remove("app");
+    let made = folder.bench.admin.ok("POST", &path("/certificates"), &upload).await;
+    folder.write("xiaomi.json", described.to_string());
+    assert_eq!(folder.reload().await, [made.clone()]);
+    let at = path(&format!("/certificates/{}", made["cert_id"]));
+    let mut rotated = described["credential"].clone();
+    rotated["app_secret"] = json!("rotated-through-the-api");
+    folder.bench.admin.ok("PUT", &at, &json!({ "credential": rotated })).await;
+    assert_eq!(folder.reload().await[0]["revision"], 2);
+}
+
+#[tokio::test]
+async fn a_changed_description_is_applied_in_whole_or_not_at_all() {
+    let folder = Folder::new().await;
+    let mut described = folder.described("apns", "whole");
+    described["options"] = json!({ "sound": "ding.caf" });
+    folder.write("apple.json", described.to_string());
+    let loaded = folder.reload().await;
+    assert_eq!(loaded[0]["options"]["sound"], "ding.caf");
+    described.as_object_mut().expect("an object").remove("options");
+    described["environment"] = json!("sandbox");
+    folder.write("apple.json", described.to_string());
+    let changed = folder.reload().await;
+    assert_eq!(changed[0]["environment"], "sandbox");
+    assert_eq!(changed[0]["options"]["sound"], json!(null));
+    assert_eq!(changed[0]["revision"], 2, "connections to the other host end");
+    for (field, value) in [("cert_id", json!(4_711)), ("vendor", json!("xiaomi"))] {
+        let mut other = described.clone();
+        other[field] = value;
+        other["options"] = json!({ "sound": "other.caf" });
+        folder.write("apple.json", other.to_string());
+        assert_eq!(folder.reload().await, changed, "{field} is fixed");
+    }
+}

@@ -186,3 +186,46 @@ async fn a_compressed_body_is_not_unpacked() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert_eq!(bench.rows().await, before);
 }
+
+/// The request says that more of its body comes, and nothing ever does. Time is not paused: whoever
+/// waited for the body would be told 408 half a minute later.
+#[tokio::test]
+async fn who_may_not_post_is_told_so_before_the_body_is_read() {
+    let bench = Bench::start().await;
+    let other = "/v1/apps/1400000002";
+    bench.admin.ok("PUT", other, &json!({ "name": "other" })).await;
+    let foreign = bench.app_key(1_400_000_002).await;
+    let messages = path("/messages");
+    let hook = path("/webhooks/tencent");
+    let time = offpush::clock::Clock::system().now().secs();
+    let sign = "00".repeat(32);
+    for (target, header, status, code) in [
+        (messages.clone(), String::new(), 401, "unauthorized"),
+        (messages.clone(), "authorization: Bearer opk_guess\r\n".to_owned(), 401, "unauthorized"),
+        (messages, format!("authorization: Bearer {foreign}\r\n"), 403, "forbidden"),
+        ("/v4/openim/sendmsg".to_owned(), String::new(), 200, "60012"),
+        (
+            format!("/v4/openim/sendmsg?sdkappid={}&identifier=a&usersig=b", crate::harness::APP),
+            String::new(),
+            200,
+            "700",
+        ),
+        (hook.clone(), String::new(), 401, "60025"),
+        (format!("{hook}?Sign={sign}&RequestTime={time}"), String::new(), 401, "60025"),
+        (
+            format!("{hook}?Sign={sign}&RequestTime={time}"),
+            "x-offpush-signature: 00\r\n".to_owned(),
+            401,
+            "60025",
+        ),
+        (hook, format!("authorization: Bearer {foreign}\r\n"), 403, "60025"),
+    ] {
+        let answer = bench
+            .wire(&format!(
+                "POST {target} HTTP/1.1\r\nhost: x\r\n{header}content-length: 4000000\r\n\r\n{{"
+            ))
+            .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{target}: {answer}");
+        assert!(answer.contains(code), "{target}: {answer}");
+    }
+}

@@ -385,3 +385,25 @@ async fn a_strangers_webhook_is_answered_the_same_whether_the_app_exists() {
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     }
 }
+
+#[tokio::test]
+async fn what_only_its_body_can_prove_may_not_be_long() {
+    let door = Door::open().await;
+    let time = now().secs();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TOKEN.as_bytes());
+    let query = format!("?CallbackCommand=x&RequestTime={time}");
+    for (bytes, code) in [(1_024 * 1_024, 60_003), (1_024 * 1_024 + 1, 93_000)] {
+        let body = "x".repeat(bytes);
+        let signature = ring::hmac::sign(&key, format!("{time}.{body}").as_bytes());
+        let path = format!("/v1/apps/{APP}/webhooks/tencent{query}");
+        let request = door.anyone.request("POST", &path);
+        let request = request.header("x-offpush-signature", hex::encode(signature));
+        let answer = door.anyone.send(request, body.into_bytes()).await.expect("an answer");
+        assert_eq!(answer.body["ErrorCode"], code, "{}", answer.body["ErrorInfo"]);
+    }
+    // Whose query proves it may send as much as everybody else.
+    let body = "x".repeat(1_024 * 1_024 + 1).into_bytes();
+    let path = hook_path(&json!("x"), "iOS");
+    let answer = door.anyone.raw("POST", &path, "application/json", body).await;
+    assert_eq!(answer.body["ErrorCode"], 60_003, "{}", answer.body["ErrorInfo"]);
+}
