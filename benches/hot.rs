@@ -110,6 +110,7 @@ fn certificate(name: &str) -> Arc<Certificate> {
             endpoints: Arc::new(endpoints),
         },
         credential,
+        described: None,
     })
 }
 

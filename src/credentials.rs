@@ -49,7 +49,7 @@ pub struct Certificate {
     /// What the upload said of itself, with the TLS client certificate.
     pub credential: Credential,
     /// What a file last said of it, sealed.
-    described: Option<String>,
+    pub described: Option<String>,
 }
 
 /// An upload, or the part of it that changes.

@@ -138,7 +138,7 @@ async fn a_file_that_finds_what_it_says_in_force_is_remembered() {
     upload.as_object_mut().expect("an object").remove("app");
     let made = folder.bench.admin.ok("POST", &path("/certificates"), &upload).await;
     folder.write("xiaomi.json", described.to_string());
-    assert_eq!(folder.reload().await, [made.clone()]);
+    assert_eq!(folder.reload().await, std::slice::from_ref(&made));
     let at = path(&format!("/certificates/{}", made["cert_id"]));
     let mut rotated = described["credential"].clone();
     rotated["app_secret"] = json!("rotated-through-the-api");

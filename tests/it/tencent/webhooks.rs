@@ -407,3 +407,24 @@ async fn what_only_its_body_can_prove_may_not_be_long() {
     let answer = door.anyone.raw("POST", &path, "application/json", body).await;
     assert_eq!(answer.body["ErrorCode"], 60_003, "{}", answer.body["ErrorInfo"]);
 }
+
+#[tokio::test]
+async fn no_answer_repeats_a_value_of_the_wrong_type() {
+    const SECRET: &str = "what nobody else may read";
+    let door = Door::open().await;
+    let app = format!("/v1/apps/{APP}");
+    let body = with(&c2c(1, "x"), "From_Account", json!([SECRET]));
+    let hook = door.hook(&body).await;
+    let body = with(&c2c(1, "x"), "CallbackCommand", json!({ "x": SECRET }));
+    let command = door.hook(&body).await;
+    let message = with(&c2c(1, "x"), "MsgLifeTime", json!(SECRET));
+    let rest = door.call("openim/sendmsg", &with(&message, "To_Account", json!("joon"))).await;
+    let posted = door.relay.admin.call("POST", &format!("{app}/messages"), &message).await;
+    let settings = json!({ "usersig_keys": SECRET });
+    let put = door.relay.admin.call("PUT", &app, &settings).await;
+    for answer in [hook, command, rest, posted.body, put.body] {
+        let told = answer.to_string();
+        assert!(told.contains("malformed") || told.contains("invalid type"), "{told}");
+        assert!(!told.contains(SECRET), "{told}");
+    }
+}
