@@ -38,7 +38,6 @@ use crate::seal::Seal;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreMemory};
 use crate::store::{redb, sled};
-use crate::telemetry::Metrics;
 use crate::transport::reach::Reach;
 use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
@@ -49,6 +48,7 @@ pub mod expiry;
 pub mod export;
 pub mod front;
 pub mod housekeeping;
+pub mod zeroes;
 
 /// Lists of parcels that may wait between ingest and the lanes.
 const HAND_OVER_MAX: usize = 1_024;
@@ -194,7 +194,7 @@ impl App {
             results,
             withdrawn,
             front_door,
-            metrics: Metrics::install(),
+            metrics: zeroes::metrics(),
             limits: Limits::new(rates(&settings)),
             request_timeout: seconds(settings.http.request_timeout_s),
             draining: AtomicBool::new(false),
