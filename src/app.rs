@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,6 +40,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreMemory};
 use crate::store::{redb, sled};
 use crate::transport::reach::Reach;
+use crate::transport::tls::Roots;
 use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
 
@@ -79,7 +81,7 @@ impl App {
     /// # Errors
     /// Whatever keeps it from opening, with what to do about it.
     pub fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-        let dir = settings.data_dir.join("store");
+        let dir = settings.store_dir();
         let bytes = |mib: u64| usize::try_from(mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
         let memory = StoreMemory {
             cache_bytes: bytes(settings.store.cache_mb),
@@ -98,7 +100,12 @@ impl App {
     /// Whatever keeps it from starting.
     pub async fn start(settings: Settings) -> anyhow::Result<App> {
         let opened = settings.clone();
-        let store = tokio::task::spawn_blocking(move || App::open_store(&opened)).await??;
+        let opening = move || {
+            // First the key: once there is a store, an absent one is a lost one.
+            opened.secret_key_beside_store().context("read secrets.key_file")?;
+            App::open_store(&opened)
+        };
+        let store = tokio::task::spawn_blocking(opening).await??;
         App::start_on(settings, store, Clock::system()).await
     }
 
@@ -353,11 +360,19 @@ fn dispatch_settings(settings: &Settings) -> DispatchSettings {
 
 /// Extra trust roots.
 fn extra_roots(settings: &Settings) -> anyhow::Result<Option<Vec<u8>>> {
-    let path = settings.vendors.ca_file.as_ref();
-    path.map(|path| {
-        std::fs::read(path).with_context(|| format!("read vendors.ca_file {}", path.display()))
-    })
-    .transpose()
+    let Some(path) = &settings.vendors.ca_file else { return Ok(None) };
+    let pem = roots_in(path).with_context(|| format!("vendors.ca_file {}", path.display()))?;
+    Ok(Some(pem))
+}
+
+/// A PEM file of trust roots.
+///
+/// # Errors
+/// When it cannot be read or holds something else.
+pub fn roots_in(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let pem = std::fs::read(path)?;
+    Roots::new(Some(&pem))?;
+    Ok(pem)
 }
 
 /// The way to chat servers: direct, and no further than the operator allows.

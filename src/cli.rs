@@ -204,7 +204,7 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
         Command::BenchLimit => crate::bench::limit::run().map(|()| Answer::default()),
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),
-        Command::Check(command) => command.run(),
+        Command::Check(command) => command.run(remote.output),
         Command::Key(apps::KeyCommand::Usersig(command)) => Ok(command.run(remote.output)?),
         other => {
             let client = remote.client(|name| std::env::var(name).ok())?;
