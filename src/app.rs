@@ -239,12 +239,16 @@ impl App {
     /// Stops: takes no more, finishes what is in flight, gives the rest back, closes the store.
     /// Answers whether everything in flight finished in time.
     pub async fn drain(mut self) -> bool {
+        let began = tokio::time::Instant::now();
         self.api.draining.store(true, Ordering::Relaxed);
         let _ = self.stop.send(true);
         if let Some(front) = self.front.take() {
-            let _ = tokio::time::timeout(self.drain_deadline, front).await;
+            // Lanes go on meanwhile. Callers that do not read must not take all of the time: what
+            // is at the vendors then would have none left.
+            let _ = tokio::time::timeout(self.drain_deadline / 2, front).await;
         }
-        let finished = self.api.dispatch.drain(self.drain_deadline).await;
+        let left = self.drain_deadline.saturating_sub(began.elapsed());
+        let finished = self.api.dispatch.drain(left).await;
         self.api.dispatch.transport().shutdown();
         self.api.results.stop().await;
         self.store.close().await;

@@ -18,8 +18,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::app::front::heard::Heard;
 use crate::config::Settings;
 
+pub mod heard;
 pub mod tls;
 
 /// Rest before accepting again after the system refused (too many open files, usually).
@@ -50,6 +52,7 @@ pub fn serve(
     let tls = tls::acceptor(settings)?;
     let builder = builder(settings);
     let silence_max = Duration::from_secs(u64::from(settings.http.header_timeout_s));
+    let unheard_max = Duration::from_secs(u64::from(settings.http.request_timeout_s));
     let connections = settings.http.connections_max as usize;
     let slots = Arc::new(Semaphore::new(connections));
     Ok(async move {
@@ -60,6 +63,7 @@ pub fn serve(
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
             let (stream, slot) = accepted;
+            let stream = Heard::new(stream, unheard_max);
             let (builder, router) = (builder.clone(), router.clone());
             let (tls, watcher) = (tls.clone(), graceful.watcher());
             tokio::spawn(async move {
