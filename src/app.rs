@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,8 +39,8 @@ use crate::seal::Seal;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreMemory};
 use crate::store::{redb, sled};
-use crate::telemetry::Metrics;
 use crate::transport::reach::Reach;
+use crate::transport::tls::Roots;
 use crate::transport::{Transport, TransportConfig};
 use crate::vendor;
 
@@ -49,6 +50,7 @@ pub mod expiry;
 pub mod export;
 pub mod front;
 pub mod housekeeping;
+pub mod zeroes;
 
 /// Lists of parcels that may wait between ingest and the lanes.
 const HAND_OVER_MAX: usize = 1_024;
@@ -79,7 +81,7 @@ impl App {
     /// # Errors
     /// Whatever keeps it from opening, with what to do about it.
     pub fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-        let dir = settings.data_dir.join("store");
+        let dir = settings.store_dir();
         let bytes = |mib: u64| usize::try_from(mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
         let memory = StoreMemory {
             cache_bytes: bytes(settings.store.cache_mb),
@@ -98,7 +100,12 @@ impl App {
     /// Whatever keeps it from starting.
     pub async fn start(settings: Settings) -> anyhow::Result<App> {
         let opened = settings.clone();
-        let store = tokio::task::spawn_blocking(move || App::open_store(&opened)).await??;
+        let opening = move || {
+            // First the key: once there is a store, an absent one is a lost one.
+            opened.secret_key_beside_store().context("read secrets.key_file")?;
+            App::open_store(&opened)
+        };
+        let store = tokio::task::spawn_blocking(opening).await??;
         App::start_on(settings, store, Clock::system()).await
     }
 
@@ -194,7 +201,7 @@ impl App {
             results,
             withdrawn,
             front_door,
-            metrics: Metrics::install(),
+            metrics: zeroes::metrics(),
             limits: Limits::new(rates(&settings)),
             request_timeout: seconds(settings.http.request_timeout_s),
             draining: AtomicBool::new(false),
@@ -232,12 +239,16 @@ impl App {
     /// Stops: takes no more, finishes what is in flight, gives the rest back, closes the store.
     /// Answers whether everything in flight finished in time.
     pub async fn drain(mut self) -> bool {
+        let began = tokio::time::Instant::now();
         self.api.draining.store(true, Ordering::Relaxed);
         let _ = self.stop.send(true);
         if let Some(front) = self.front.take() {
-            let _ = tokio::time::timeout(self.drain_deadline, front).await;
+            // Lanes go on meanwhile. Callers that do not read must not take all of the time: what
+            // is at the vendors then would have none left.
+            let _ = tokio::time::timeout(self.drain_deadline / 2, front).await;
         }
-        let finished = self.api.dispatch.drain(self.drain_deadline).await;
+        let left = self.drain_deadline.saturating_sub(began.elapsed());
+        let finished = self.api.dispatch.drain(left).await;
         self.api.dispatch.transport().shutdown();
         self.api.results.stop().await;
         self.store.close().await;
@@ -353,11 +364,19 @@ fn dispatch_settings(settings: &Settings) -> DispatchSettings {
 
 /// Extra trust roots.
 fn extra_roots(settings: &Settings) -> anyhow::Result<Option<Vec<u8>>> {
-    let path = settings.vendors.ca_file.as_ref();
-    path.map(|path| {
-        std::fs::read(path).with_context(|| format!("read vendors.ca_file {}", path.display()))
-    })
-    .transpose()
+    let Some(path) = &settings.vendors.ca_file else { return Ok(None) };
+    let pem = roots_in(path).with_context(|| format!("vendors.ca_file {}", path.display()))?;
+    Ok(Some(pem))
+}
+
+/// A PEM file of trust roots.
+///
+/// # Errors
+/// When it cannot be read or holds something else.
+pub fn roots_in(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let pem = std::fs::read(path)?;
+    Roots::new(Some(&pem))?;
+    Ok(pem)
 }
 
 /// The way to chat servers: direct, and no further than the operator allows.

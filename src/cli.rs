@@ -90,11 +90,13 @@ pub struct Remote {
 impl Remote {
     /// A client with these flags; the key comes from `variable` when no flag gives it.
     fn client(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Client, ClientError> {
+        // An empty variable sets nothing, as everywhere; an empty flag says that there is no key.
+        let set = |name: &str| variable(name).filter(|key| !key.is_empty());
         let key = self
             .key
             .clone()
-            .or_else(|| variable("OFFPUSH_KEY"))
-            .or_else(|| variable("OFFPUSH_ADMIN_KEY"))
+            .or_else(|| set("OFFPUSH_KEY"))
+            .or_else(|| set("OFFPUSH_ADMIN_KEY"))
             .filter(|key| !key.is_empty());
         let timeout = Duration::from_secs(self.timeout_s);
         Client::new(&self.server, key.as_deref(), self.ca_file.as_deref(), timeout)
@@ -204,7 +206,7 @@ fn execute(cli: Cli) -> anyhow::Result<Answer> {
         Command::BenchLimit => crate::bench::limit::run().map(|()| Answer::default()),
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),
-        Command::Check(command) => command.run(),
+        Command::Check(command) => command.run(remote.output),
         Command::Key(apps::KeyCommand::Usersig(command)) => Ok(command.run(remote.output)?),
         other => {
             let client = remote.client(|name| std::env::var(name).ok())?;
@@ -294,6 +296,8 @@ mod tests {
         assert_eq!(remote.client(both).expect("a client").key(), Some("OFFPUSH_KEY"));
         let admin = |name: &str| (name == "OFFPUSH_ADMIN_KEY").then(|| "a".to_owned());
         assert_eq!(remote.client(admin).expect("a client").key(), Some("a"));
+        let empty = |name: &str| Some(if name == "OFFPUSH_KEY" { "" } else { "a" }.to_owned());
+        assert_eq!(remote.client(empty).expect("a client").key(), Some("a"), "empty sets nothing");
         assert_eq!(remote.client(|_| None).expect("a client").key(), None);
     }
 }

@@ -13,7 +13,7 @@ pub mod read;
 pub mod secret;
 pub mod sections;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::limits::{Dedupe, Lanes, Presence, Queue, Trace};
 use crate::config::mistake::Mistakes;
 use crate::config::secret::SECRET_KEY_BYTES;
-use crate::config::sections::{Auth, Callbacks, Drain, Http, Log, Secrets, Store, Tls, Vendors};
+use crate::config::sections::{
+    Auth, Callbacks, Drain, Engine, Http, Log, Secrets, Store, Tls, Vendors,
+};
+use crate::store::directory::ENGINE_FILE;
 
 /// Variables that set a key start with this; sections and keys are joined with `__` too.
 pub const VARIABLE_PREFIX: &str = "OFFPUSH__";
@@ -33,6 +36,8 @@ pub const ADMIN_KEY_VARIABLE: &str = "OFFPUSH_ADMIN_KEY";
 pub const SECRET_KEY_VARIABLE: &str = "OFFPUSH_SECRET_KEY";
 /// Name of the secret key's file inside `data_dir` when `secrets.key_file` is not set.
 pub const SECRET_KEY_FILE: &str = "secret.key";
+/// Name of the embedded store's directory inside `data_dir`.
+const STORE_DIR: &str = "store";
 
 /// Everything an operator may set, read once at start and never changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,6 +153,41 @@ impl Settings {
             Some(text) => secret::parse_secret_key(text.expose_secret().as_bytes()),
             None => secret::secret_key(&self.secret_key_file()),
         }
+    }
+
+    /// The same, but made only while there is no store: what is in one was sealed with another key,
+    /// which is lost, and a new one would open nothing.
+    ///
+    /// # Errors
+    /// As [`Settings::secret_key`], and when there is a store and the file is absent.
+    pub fn secret_key_beside_store(&self) -> io::Result<[u8; SECRET_KEY_BYTES]> {
+        if self.has_store() { self.existing_secret_key() } else { self.secret_key() }
+    }
+
+    /// The same, never made.
+    ///
+    /// # Errors
+    /// As [`Settings::secret_key`], and when the file is absent, with what to do about it.
+    pub fn existing_secret_key(&self) -> io::Result<[u8; SECRET_KEY_BYTES]> {
+        if self.secrets.key.is_some() {
+            return self.secret_key();
+        }
+        let path = self.secret_key_file();
+        secret::read_secret_key(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => secret::lost(&path),
+            _ => error,
+        })
+    }
+
+    /// The directory of the embedded store.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join(STORE_DIR)
+    }
+
+    /// Whether an embedded store was made there. What cannot be looked at counts as one.
+    pub fn has_store(&self) -> bool {
+        let marker = self.store_dir().join(ENGINE_FILE);
+        self.store.engine != Engine::Memory && marker.try_exists().unwrap_or(true)
     }
 
     /// The file of the key that encrypts credentials: `secrets.key_file`, else inside `data_dir`.

@@ -6,6 +6,7 @@
 //! comes from a closed set (a vendor, a verdict, a route), never from a user or an app.
 
 pub mod events;
+pub mod zeroes;
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -141,6 +142,7 @@ pub(in crate::telemetry) mod tests {
             events::certificate_broken(7, "apns", "InvalidProviderToken");
             events::ledger_balanced(true);
             events::request_answered("/v1/ledger", 200);
+            events::queue_measured(1, 2, Duration::from_secs(3));
         });
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let name = line.split(['{', ' ']).next().expect("a name");

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -16,13 +15,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 
+use crate::app::front::heard::Heard;
 use crate::config::Settings;
+
+pub mod heard;
+pub mod tls;
 
 /// Rest before accepting again after the system refused (too many open files, usually).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -49,9 +49,10 @@ pub fn serve(
     settings: &Settings,
     mut stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let tls = acceptor(settings)?;
+    let tls = tls::acceptor(settings)?;
     let builder = builder(settings);
     let silence_max = Duration::from_secs(u64::from(settings.http.header_timeout_s));
+    let unheard_max = Duration::from_secs(u64::from(settings.http.request_timeout_s));
     let connections = settings.http.connections_max as usize;
     let slots = Arc::new(Semaphore::new(connections));
     Ok(async move {
@@ -62,6 +63,7 @@ pub fn serve(
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
             let (stream, slot) = accepted;
+            let stream = Heard::new(stream, unheard_max);
             let (builder, router) = (builder.clone(), router.clone());
             let (tls, watcher) = (tls.clone(), graceful.watcher());
             tokio::spawn(async move {
@@ -170,25 +172,4 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADERS_BYTES_MAX);
     builder
-}
-
-fn acceptor(settings: &Settings) -> anyhow::Result<Option<TlsAcceptor>> {
-    let (Some(cert_file), Some(key_file)) = (&settings.tls.cert_file, &settings.tls.key_file)
-    else {
-        return Ok(None);
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert_file)
-        .and_then(Iterator::collect)
-        .with_context(|| format!("read tls.cert_file {}", cert_file.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key_file)
-        .with_context(|| format!("read tls.key_file {}", key_file.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("prepare TLS")?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .context("tls.key_file does not belong to tls.cert_file")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }

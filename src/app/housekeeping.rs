@@ -11,6 +11,7 @@ use crate::api::Api;
 use crate::app::expiry;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
+use crate::dispatch::lane::LaneReport;
 use crate::ledger::Waiting;
 use crate::message_names;
 use crate::model::id::Partition;
@@ -21,6 +22,7 @@ use crate::store::keys::just_after;
 use crate::store::{Batch, Key, Scope, StoreError};
 use crate::telemetry::events;
 use crate::trace;
+use crate::vendor;
 
 /// Between two rounds of measuring.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
@@ -76,11 +78,7 @@ async fn measure(api: Arc<Api>, waiting: Arc<Waiting>, mut stopping: watch::Rece
             waiting.follow(&ledger);
             events::ledger_balanced(ledger.balanced);
         }
-        let mut at_vendors: BTreeMap<&'static str, usize> = BTreeMap::new();
-        for lane in &lanes {
-            *at_vendors.entry(lane.vendor.unwrap_or_default()).or_default() += lane.in_flight;
-        }
-        for (vendor, in_flight) in at_vendors {
+        for (vendor, in_flight) in in_flight(&lanes) {
             events::pushes_in_flight(vendor, in_flight);
         }
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
@@ -91,6 +89,19 @@ async fn measure(api: Arc<Api>, waiting: Arc<Waiting>, mut stopping: watch::Rece
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// What is at each vendor. Vendors without a lane are there with 0: what was said of them last
+/// would stay otherwise. A lane whose certificate was deleted has no vendor any more.
+fn in_flight(lanes: &[LaneReport]) -> BTreeMap<&'static str, usize> {
+    let names = vendor::ALL.iter().map(|vendor| vendor.profile().name);
+    let mut counts: BTreeMap<_, _> = names.map(|name| (name, 0)).collect();
+    for lane in lanes {
+        if let Some(vendor) = lane.vendor {
+            *counts.entry(vendor).or_default() += lane.in_flight;
+        }
+    }
+    counts
 }
 
 async fn forget(
@@ -200,6 +211,28 @@ async fn remove_rows(api: &Api, mut range: Range<Key>) -> Result<usize, StoreErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::id::CertId;
+
+    #[test]
+    fn a_vendor_without_a_lane_has_nothing_in_flight_and_a_lane_without_a_vendor_is_nobodys() {
+        let names: Vec<_> = vendor::ALL.iter().map(|vendor| vendor.profile().name).collect();
+        let lane = |vendor, in_flight| LaneReport {
+            cert_id: CertId(1),
+            vendor,
+            condition: "running",
+            waiting: 0,
+            in_flight,
+            resumes_in_s: None,
+            why: None,
+        };
+        let lanes = [lane(Some(names[0]), 2), lane(Some(names[0]), 3), lane(None, 7)];
+        let counts = in_flight(&lanes);
+        assert_eq!(counts.len(), names.len());
+        for name in &names[1..] {
+            assert_eq!(counts[name], 0, "{name}");
+        }
+        assert_eq!(counts[names[0]], 5);
+    }
 
     #[test]
     fn traces_are_kept_shorter_by_as_much_as_the_store_is_too_large_and_longer_when_it_fits() {

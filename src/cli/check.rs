@@ -4,13 +4,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use anyhow::ensure;
 use clap::Args;
 use secrecy::ExposeSecret;
+use serde_json::json;
 
 use crate::cli::local::ConfigFlags;
-use crate::cli::output::Answer;
+use crate::cli::output::{Answer, Format};
 use crate::config::sections::Engine;
-use crate::config::{SECRET_KEY_VARIABLE, Settings, secret};
+use crate::config::{SECRET_KEY_VARIABLE, Settings};
+use crate::store::directory::ENGINE_FILE;
+
+mod files;
 
 /// An admin key shorter than this can be guessed by trying.
 const ADMIN_KEY_CHARS_SHOULD: usize = 24;
@@ -28,9 +33,9 @@ impl Check {
     ///
     /// # Errors
     /// Every mistake of the settings.
-    pub fn run(self) -> anyhow::Result<Answer> {
+    pub fn run(self, format: Format) -> anyhow::Result<Answer> {
         let settings = self.config.load()?;
-        Ok(render(&inspect(&settings)))
+        Ok(render(&inspect(&settings), format))
     }
 }
 
@@ -49,35 +54,37 @@ pub enum Finding {
 pub fn inspect(settings: &Settings) -> Vec<(&'static str, Finding)> {
     let mut findings = vec![("settings", Finding::Good("every key is right".to_owned()))];
     findings.push(("store", store(settings)));
-    let secret_key = match &settings.secrets.key {
-        Some(_) => Finding::Good(format!("from {SECRET_KEY_VARIABLE}")),
-        None => secret_key(&settings.secret_key_file()),
-    };
-    findings.push(("secret key", secret_key));
+    findings.push(("secret key", secret_key(settings)));
     findings.push(("admin key", admin_key(settings)));
     findings.push(("certs_dir", certs_dir(&settings.certs_dir)));
-    let files = [
-        ("tls.cert_file", &settings.tls.cert_file),
-        ("tls.key_file", &settings.tls.key_file),
-        ("vendors.ca_file", &settings.vendors.ca_file),
-    ];
-    for (key, file) in files {
-        if let Some(path) = file {
-            findings.push((key, readable(path)));
-        }
-    }
+    findings.extend(files::inspect(settings));
     findings
 }
 
-/// Whether the data directory is there, or can be made, and takes files.
+/// Refuses what would not start, or not work: all of it at once.
+///
+/// # Errors
+/// Everything that is bad.
+pub fn refuse_bad(settings: &Settings) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for (what, finding) in inspect(settings) {
+        if let Finding::Bad(words) = finding {
+            text.push_str(&format!("\n  {what}: {words}"));
+        }
+    }
+    ensure!(text.is_empty(), "the settings are right, but what they point to is not:{text}");
+    Ok(())
+}
+
+/// Whether the store's directory is there, or can be made, takes files, and is of this engine.
 fn store(settings: &Settings) -> Finding {
     let engine = settings.store.engine;
     if engine == Engine::Memory {
         return Finding::Odd("memory: nothing survives a restart".to_owned());
     }
-    let wanted = &settings.data_dir;
-    // The directory itself is made on first start: its nearest parent that exists decides.
-    let existing = wanted.ancestors().find(|path| path.exists());
+    let store_dir = settings.store_dir();
+    // Directories are made on first start: the nearest parent that exists decides.
+    let existing = store_dir.ancestors().find(|path| path.exists());
     let directory = match existing {
         Some(path) if !path.as_os_str().is_empty() => path,
         _ => Path::new("."),
@@ -86,29 +93,40 @@ fn store(settings: &Settings) -> Finding {
         return Finding::Bad(format!("{}: not a directory", directory.display()));
     }
     // A probe with a random name that is removed again.
-    match tempfile::NamedTempFile::new_in(directory) {
-        Err(error) => Finding::Bad(format!("{}: not writable: {error}", directory.display())),
-        Ok(_) if directory == wanted.as_path() => {
-            Finding::Good(format!("{} in {}", engine.as_str(), wanted.display()))
-        }
-        Ok(_) => Finding::Good(format!(
-            "{} in {}, which is made on first start",
-            engine.as_str(),
-            wanted.display()
+    if let Err(error) = tempfile::NamedTempFile::new_in(directory) {
+        return Finding::Bad(format!("{}: not writable: {error}", directory.display()));
+    }
+    let said = format!("{} in {}", engine.as_str(), settings.data_dir.display());
+    let marker = store_dir.join(ENGINE_FILE);
+    match fs::read_to_string(&marker) {
+        Ok(found) if found.trim() == engine.as_str() => Finding::Good(said),
+        Ok(found) => Finding::Bad(format!(
+            "{}: belongs to the engine {}: set store.engine to it, or choose another data_dir",
+            store_dir.display(),
+            found.trim()
         )),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Finding::Good(format!("{said}, which is made on first start"))
+        }
+        Err(error) => Finding::Bad(format!("{}: {error}", marker.display())),
     }
 }
 
-fn secret_key(path: &Path) -> Finding {
-    match secret::read_secret_key(path) {
-        Ok(_) if open_to_others(path) => {
+fn secret_key(settings: &Settings) -> Finding {
+    if settings.secrets.key.is_some() {
+        return Finding::Good(format!("from {SECRET_KEY_VARIABLE}"));
+    }
+    let path = settings.secret_key_file();
+    match settings.existing_secret_key() {
+        Ok(_) if open_to_others(&path) => {
             Finding::Odd(format!("{}: others can read it, chmod 600 it", path.display()))
         }
         Ok(_) => Finding::Good(path.display().to_string()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Finding::Good(format!("{} is made on first start", path.display()))
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Finding::Bad(format!("{}: {error}", path.display()))
         }
-        Err(error) => Finding::Bad(format!("{}: {error}", path.display())),
+        Err(lost) if settings.has_store() => Finding::Bad(lost.to_string()),
+        Err(_) => Finding::Good(format!("{} is made on first start", path.display())),
     }
 }
 
@@ -146,26 +164,32 @@ fn certs_dir(path: &Path) -> Finding {
     }
 }
 
-fn readable(path: &Path) -> Finding {
-    match fs::File::open(path) {
-        Ok(_) => Finding::Good(path.display().to_string()),
-        Err(error) => Finding::Bad(format!("{}: {error}", path.display())),
+impl Finding {
+    /// Its name in JSON, its mark for people, and its words.
+    fn parts(&self) -> (&'static str, &'static str, &str) {
+        match self {
+            Finding::Good(words) => ("ok", "ok  ", words),
+            Finding::Odd(words) => ("odd", "odd ", words),
+            Finding::Bad(words) => ("bad", "BAD ", words),
+        }
     }
 }
 
-fn render(findings: &[(&'static str, Finding)]) -> Answer {
-    let mut text = String::new();
-    let mut failed = false;
-    for (what, finding) in findings {
-        let (mark, words) = match finding {
-            Finding::Good(words) => ("ok  ", words),
-            Finding::Odd(words) => ("odd ", words),
-            Finding::Bad(words) => ("BAD ", words),
-        };
-        failed |= matches!(finding, Finding::Bad(_));
-        text.push_str(&format!("{mark} {what}: {words}\n"));
-    }
-    Answer { text, failed }
+fn render(findings: &[(&'static str, Finding)], format: Format) -> Answer {
+    let failed = findings.iter().any(|(_, finding)| matches!(finding, Finding::Bad(_)));
+    let list: Vec<_> = findings
+        .iter()
+        .map(|(what, finding)| {
+            let (state, _, words) = finding.parts();
+            json!({ "what": what, "state": state, "message": words })
+        })
+        .collect();
+    let answer = json!({ "ok": !failed, "findings": list });
+    let lines = findings.iter().map(|(what, finding)| {
+        let (_, mark, words) = finding.parts();
+        format!("{mark} {what}: {words}\n")
+    });
+    Answer { failed, ..Answer::of(&answer, format, |_| lines.collect()) }
 }
 
 #[cfg(test)]
@@ -186,7 +210,7 @@ mod tests {
     fn a_fresh_machine_is_fine_and_stays_untouched() {
         let directory = tempfile::tempdir().expect("a directory");
         let findings = inspect(&settings_in(directory.path()));
-        assert!(!render(&findings).failed, "{findings:?}");
+        assert!(!render(&findings, Format::Table).failed, "{findings:?}");
         assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
     }
 
@@ -196,7 +220,33 @@ mod tests {
         fs::write(directory.path().join("data"), "").expect("written");
         let findings = inspect(&settings_in(directory.path()));
         assert!(matches!(finding(&findings, "store"), Finding::Bad(_)), "{findings:?}");
-        assert!(render(&findings).failed);
+        assert!(render(&findings, Format::Table).failed);
+    }
+
+    #[test]
+    fn a_store_of_the_other_engine_and_a_lost_key_are_bad_and_stay_untouched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let settings = settings_in(directory.path());
+        fs::create_dir_all(settings.store_dir()).expect("made");
+        fs::write(settings.store_dir().join(ENGINE_FILE), "sled\n").expect("written");
+        let findings = inspect(&settings);
+        for (what, words) in [("store", "the engine sled"), ("secret key", "restore the file")] {
+            let Finding::Bad(text) = finding(&findings, what) else { panic!("{findings:?}") };
+            assert!(text.contains(words), "{text}");
+        }
+        let refused = refuse_bad(&settings).expect_err("two are bad").to_string();
+        assert_eq!(refused.lines().count(), 3, "{refused}");
+        assert!(!settings.secret_key_file().exists());
+    }
+
+    #[test]
+    fn findings_in_json_have_a_state_and_words() {
+        let bad = [("store", Finding::Bad("gone".to_owned()))];
+        let answer = render(&bad, Format::Json);
+        let told: serde_json::Value = serde_json::from_str(&answer.text).expect("JSON");
+        let one = json!({ "what": "store", "state": "bad", "message": "gone" });
+        assert_eq!(told, json!({ "ok": false, "findings": [one] }));
+        assert!(answer.failed);
     }
 
     #[test]
@@ -216,9 +266,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let settings = settings_in(directory.path());
         let path = settings.secret_key_file();
-        secret::secret_key(&path).expect("made");
-        assert!(matches!(secret_key(&path), Finding::Good(_)));
+        settings.secret_key().expect("made");
+        assert!(matches!(secret_key(&settings), Finding::Good(_)));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
-        assert!(matches!(secret_key(&path), Finding::Odd(_)));
+        assert!(matches!(secret_key(&settings), Finding::Odd(_)));
     }
 }

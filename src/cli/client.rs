@@ -24,6 +24,12 @@ pub enum ClientError {
     /// The server's address makes no sense.
     #[error("{0}")]
     Address(String),
+    /// The file of trust roots cannot be used.
+    #[error("the trust roots cannot be used: {0}")]
+    Roots(String),
+    /// No header can carry the key.
+    #[error("the key holds characters that no header can carry")]
+    Key,
     /// Nobody answers there.
     #[error("no answer from {server}: {why}")]
     Unreachable {
@@ -86,6 +92,10 @@ impl ClientError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             ClientError::Address(_) => Some("an address looks like http://127.0.0.1:8080"),
+            ClientError::Roots(_) => {
+                Some("--ca-file or OFFPUSH_CA_FILE names a PEM file of certificates")
+            }
+            ClientError::Key => Some("look at --key, OFFPUSH_KEY and OFFPUSH_ADMIN_KEY"),
             ClientError::Unreachable { .. } => {
                 Some("is `offpush serve` running there? --server or OFFPUSH_SERVER says where")
             }
@@ -140,7 +150,7 @@ impl Client {
             server.parse().map_err(|_| ClientError::Address(format!("`{server}` is not a URL")))?;
         let connector = match (uri.scheme_str(), uri.host()) {
             (Some("http"), Some(_)) => Connector::plain(),
-            (Some("https"), Some(_)) => Connector::tls(ca_file).map_err(ClientError::Address)?,
+            (Some("https"), Some(_)) => Connector::tls(ca_file).map_err(ClientError::Roots)?,
             _ => {
                 let text = format!("`{server}` does not start with http:// or https://");
                 return Err(ClientError::Address(text));
@@ -221,8 +231,8 @@ impl Client {
             .uri(format!("{}{path}", self.server))
             .header(ACCEPT, "application/json");
         if let Some(key) = &self.key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-                .map_err(|_| ClientError::Address("the key is not a header value".to_owned()))?;
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| ClientError::Key)?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }

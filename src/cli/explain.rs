@@ -18,7 +18,9 @@ pub struct Explain {
     /// The message, as `send` printed it; without it, flags below search
     #[arg(
         value_name = "MESSAGE_ID",
-        required_unless_present_any = ["user", "from", "msg_key", "reason", "device"]
+        required_unless_present_any = [
+            "user", "device", "from", "random", "msg_key", "reason", "since", "until", "cursor"
+        ]
     )]
     pub message_id: Option<String>,
     /// Only this receiver

@@ -48,6 +48,8 @@ impl Export {
     /// Why it could not be written.
     pub fn run(self) -> anyhow::Result<Answer> {
         let settings = self.config.load()?;
+        let data_dir = settings.data_dir.display();
+        ensure!(is_memory(&settings) || settings.has_store(), "there is no store in {data_dir}");
         let seal = seal_of(&settings)?;
         let rows = block_on(async {
             let store = open(&settings)?;
@@ -91,12 +93,17 @@ impl Import {
     }
 }
 
+/// What is sealed came from elsewhere: a new key would open none of it.
 fn seal_of(settings: &Settings) -> anyhow::Result<Seal> {
-    Ok(Seal::new(&settings.secret_key().context("read secrets.key_file")?))
+    Ok(Seal::new(&settings.existing_secret_key().context("read secrets.key_file")?))
+}
+
+fn is_memory(settings: &Settings) -> bool {
+    settings.store.engine == Engine::Memory
 }
 
 fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-    ensure!(settings.store.engine != Engine::Memory, "store.engine: memory holds nothing to move");
+    ensure!(!is_memory(settings), "store.engine: memory holds nothing to move");
     App::open_store(settings).context("is a relay still running on this data_dir?")
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
+use crate::cli::check;
 use crate::cli::local::ConfigFlags;
 use crate::cli::output::Answer;
 use crate::config::Settings;
@@ -29,6 +30,8 @@ impl Serve {
     /// Every mistake of the settings, or why the server could not start.
     pub fn run(self) -> anyhow::Result<Answer> {
         let settings = self.config.load()?;
+        // Before anything is made: a start that fails leaves no traces.
+        check::refuse_bad(&settings)?;
         telemetry::init_logging(settings.log.format, &settings.log.level);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(serve(settings))

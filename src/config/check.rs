@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use http::Uri;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Settings;
 use crate::config::mistake::{Mistake, nearest};
@@ -21,6 +23,10 @@ struct Range {
 const MIB: u64 = 1_024 * 1_024;
 const TIB: u64 = MIB * MIB;
 const DAY_S: u64 = 86_400;
+
+/// What `log.level` may be, in the words of a mistake.
+const LEVEL_FORMS: &str = "a level (off, error, warn, info, debug, trace) or target=level; several \
+    are separated by commas, as in info,offpush::dispatch=debug";
 
 macro_rules! ranges {
     ($($section:ident . $field:ident: $min:expr, $max:expr;)*) => {
@@ -87,8 +93,29 @@ pub(in crate::config) fn check(
     check_paths(settings, &mut wrong);
     check_relations(settings, &mut wrong);
     check_vendors(settings, &mut wrong);
-    if let Err(error) = EnvFilter::builder().parse(&settings.log.level) {
-        wrong("log.level", format!("not a level or list of directives: {error}"));
+    if let Err(text) = log_level(&settings.log.level) {
+        wrong("log.level", text);
+    }
+}
+
+/// A level, or directives that each end in one. The filter takes any other word for the name of a
+/// part of the program and shows nothing but that: a mistyped level would silence errors too.
+fn log_level(text: &str) -> Result<(), String> {
+    for directive in text.split(',') {
+        let (target, level) = match directive.rsplit_once('=') {
+            Some((target, level)) => (Some(target), level),
+            None => (None, directive),
+        };
+        // The filter does not trim what stands before `=`, and takes nothing at all for a level.
+        let is_level = !level.is_empty() && LevelFilter::from_str(level).is_ok();
+        let is_named = target.is_none_or(|name| !name.is_empty() && name.trim() == name);
+        if !is_level || !is_named {
+            return Err(format!("`{directive}` is not {LEVEL_FORMS}"));
+        }
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("`{text}` is not {LEVEL_FORMS}: {error}")),
     }
 }
 
@@ -249,6 +276,29 @@ mod tests {
         let mut settings = Settings::default();
         settings.queue.lease_s = 30;
         assert_eq!(mistakes_of(&settings)[0].key, "queue.lease_s");
+    }
+
+    #[test]
+    fn a_log_level_is_a_level_or_directives_that_end_in_one() {
+        for good in ["warn", "INFO", "off", "info,offpush::dispatch=debug", "error,[span]=trace"] {
+            assert_eq!(log_level(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "warning",
+            "loud",
+            "",
+            "info,",
+            "info,loud",
+            "offpush=loud",
+            "offpush=",
+            "=debug",
+            "info, offpush=debug",
+            "offpush::dispatch",
+            "]=info",
+        ] {
+            let text = log_level(bad).expect_err(bad);
+            assert!(text.contains("off, error, warn, info, debug, trace"), "{text}");
+        }
     }
 
     #[test]

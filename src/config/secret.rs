@@ -67,6 +67,16 @@ pub fn parse_secret_key(bytes: &[u8]) -> io::Result<[u8; SECRET_KEY_BYTES]> {
     parse(bytes).ok_or_else(|| invalid("must hold 32 bytes, raw, as hex or as base64"))
 }
 
+/// Says that the key at `path` is gone, and what to do about it.
+pub(in crate::config) fn lost(path: &Path) -> io::Error {
+    let path = path.display();
+    let text = format!(
+        "the secret key {path} is not there, and nothing sealed can be opened without it: restore \
+         the file (or name it in secrets.key_file); to start empty instead, choose another data_dir"
+    );
+    io::Error::new(ErrorKind::NotFound, text)
+}
+
 fn read_small(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     if fs::metadata(path)?.len() > KEY_FILE_BYTES_MAX {
         return Err(invalid("the file is too large for a key"));
@@ -100,7 +110,11 @@ fn create(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(directory)?;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)?;
     let mut key = Zeroizing::new([0u8; SECRET_KEY_BYTES]);
     SystemRandom::new()
         .fill(key.as_mut_slice())

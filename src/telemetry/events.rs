@@ -81,6 +81,7 @@ pub(in crate::telemetry) fn describe_all() {
     describe_histogram!(STORE_CHECKPOINT_SECONDS, Unit::Seconds, "From the journal to the engine.");
     describe_gauge!(QUEUE_PARCELS, "Parcels waiting or being sent.");
     describe_gauge!(QUEUE_BYTES, Unit::Bytes, "Bytes of queued parcels.");
+    describe_gauge!(QUEUE_OLDEST_SECONDS, Unit::Seconds, "Longest wait of what could go now.");
     describe_gauge!(LANES, "Lanes, by condition.");
     describe_gauge!(PUSHES_IN_FLIGHT, "Deliveries at vendors right now, by vendor.");
     describe_counter!(HTTP_REQUESTS, "API requests, by route and status.");
@@ -150,6 +151,15 @@ pub enum TurnedAway {
 }
 
 impl TurnedAway {
+    /// Every cause.
+    pub const ALL: [TurnedAway; 5] = [
+        TurnedAway::QueueFull,
+        TurnedAway::QueueOverdue,
+        TurnedAway::StoreUnavailable,
+        TurnedAway::RateLimited,
+        TurnedAway::Draining,
+    ];
+
     /// The label.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -222,7 +232,8 @@ fn tally<T: PartialEq>(counts: &mut Vec<(T, u64)>, one: T) {
     }
 }
 
-fn labels_of(terminal: Terminal) -> (&'static str, &'static str) {
+/// The labels of a terminal, `state` and `reason`.
+pub(in crate::telemetry) fn labels_of(terminal: Terminal) -> (&'static str, &'static str) {
     let reason = match terminal {
         Terminal::Suppressed(reason) => reason.as_str(),
         _ => "",

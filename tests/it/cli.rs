@@ -261,6 +261,39 @@ async fn an_https_server_is_trusted_through_its_ca_file_only() {
 }
 
 #[test]
+fn trust_roots_that_cannot_be_used_are_named_as_such() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let garbage = directory.path().join("garbage.pem");
+    fs::write(&garbage, "garbage").expect("written");
+    for file in [garbage, directory.path().join("absent.pem")] {
+        let file = file.to_str().expect("text");
+        let args = ["ledger", "--server", "https://127.0.0.1:1", "--ca-file", file];
+        let output = program(&args).output().expect("the program runs");
+        let errors = text(&output.stderr);
+        assert!(errors.contains(file) && errors.contains("hint: --ca-file or"), "{errors}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn every_flag_that_searches_is_enough_to_explain() {
+    let searches = [
+        ("--random", "5", "msg_random=5"),
+        ("--since", "2026-11-22", "since=2026-11-22"),
+        ("--until", "2026-11-22", "until=2026-11-22"),
+        ("--cursor", "c", "cursor=c"),
+    ];
+    let server = Scripted::start(vec![(200, r#"{"messages":[]}"#); searches.len()]).await;
+    for (flag, value, _) in searches {
+        let output = server.run(&["explain", "--app", "1", flag, value]).await;
+        assert_eq!(text(&output.stdout), "no message found\n", "{}", text(&output.stderr));
+    }
+    let lines: Vec<_> = server.seen().into_iter().map(|seen| seen.line).collect();
+    let expected = searches.map(|(.., query)| format!("GET /v1/apps/1/explain?{query}"));
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn wrong_arguments_exit_with_2_and_help_with_0() {
     let wrong = program(&["cert", "list"]).output().expect("the program runs");
     assert_eq!(wrong.status.code(), Some(2));
@@ -292,6 +325,9 @@ fn check_is_content_with_good_settings_and_changes_nothing() {
     let output = check(directory.path(), &file, &["--dev"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("ok   store: redb in data"));
+    let output = check(directory.path(), &file, &["--dev", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["ok"], &told["findings"][1]["what"]), (&json!(true), &json!("store")));
     assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
 }
 

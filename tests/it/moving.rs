@@ -29,6 +29,15 @@ fn failed(output: &Output, word: &str) {
     assert!(!output.status.success() && said.contains(word), "{said}");
 }
 
+#[test]
+fn a_directory_without_a_store_is_not_exported_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data_dir, out) = (folder.path().join("absent"), folder.path().join("out.jsonl"));
+    let out = out.to_str().expect("text");
+    failed(&offpush("export", "redb", &data_dir, &["--out", out]), "there is no store");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_must_not_be_lost_moves_from_sled_to_redb() {
     let sims = Sims::start().await;
@@ -63,6 +72,7 @@ async fn everything_that_must_not_be_lost_moves_from_sled_to_redb() {
 
     let folder = Arc::new(tempfile::tempdir().expect("a folder"));
     failed(&offpush("import", "redb", folder.path(), &[file]), "secret key");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "none is made");
     let settings = sims.settings(folder.path(), Engine::Redb);
     let from = old.settings.secret_key_file();
     std::fs::copy(from, settings.secret_key_file()).expect("the key is copied");

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, APP, Caller, token_of, until};
+use crate::harness::{ADMIN, APP, Caller, VENDORS, token_of, until};
 
 /// The program without the settings of whoever runs the tests.
 fn program(args: &[&str]) -> Command {
@@ -177,6 +177,105 @@ format = \"poem\"
         assert!(said.contains(key), "{key} is missing in: {said}");
     }
     assert!(output.stdout.is_empty());
+}
+
+/// Everything at once, and before anything is made.
+#[test]
+fn serve_and_check_refuse_the_same_files_and_serve_makes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    std::fs::write(file("garbage.pem"), "garbage").expect("written");
+    let data_dir = file("data");
+    let settings = [
+        format!("tls.cert_file={}", file("absent.pem")),
+        format!("tls.key_file={}", file("garbage.pem")),
+        format!("vendors.ca_file={}", file("garbage.pem")),
+    ];
+    for command in ["serve", "check"] {
+        let mut args = vec![command, "--listen", "127.0.0.1:0", "--data-dir", &data_dir];
+        args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let output = program(&args).env("OFFPUSH_ADMIN_KEY", ADMIN).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+        for key in ["tls.cert_file: ", "tls.key_file: ", "vendors.ca_file: "] {
+            assert!(said.contains(key), "{command}: {key} is missing in: {said}");
+        }
+        assert!(!Path::new(&data_dir).exists(), "{command}");
+    }
+}
+
+#[test]
+fn a_mistyped_log_level_is_refused_by_serve_and_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    for command in ["serve", "check"] {
+        let data_dir = data_dir.to_str().expect("text");
+        let level = ["--set", "log.level=warning"];
+        let args = [&[command, "--dev", "--data-dir", data_dir][..], &level].concat();
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = stderr(&output);
+        assert!(said.contains("log.level") && said.contains("error, warn, info"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_secret_key_is_asked_for_and_no_other_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (relay, _) = Running::serve(folder.path(), &[]);
+    relay.signal("TERM");
+    assert_eq!(relay.end().1.code(), Some(0));
+    let key = folder.path().join("secret.key");
+    let kept = std::fs::read(&key).expect("the key");
+    std::fs::remove_file(&key).expect("removed");
+    let data_dir = folder.path().to_str().expect("text");
+    for command in ["serve", "check"] {
+        let args = [command, "--listen", "127.0.0.1:0", "--data-dir", data_dir];
+        let output = program(&args).env("OFFPUSH_ADMIN_KEY", ADMIN).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("restore the file"), "{command}: {said}");
+        assert!(!key.exists(), "{command}");
+    }
+    std::fs::write(&key, kept).expect("restored");
+    let (relay, _) = Running::serve(folder.path(), &[]);
+    relay.signal("TERM");
+    assert_eq!(relay.end().1.code(), Some(0));
+}
+
+/// An alert asks how much a counter grew: it must be there before its first event.
+#[tokio::test]
+async fn a_fresh_relay_has_the_counters_of_the_alerts_at_zero_and_every_metric_has_a_help_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_relay, address) = Running::serve(folder.path(), &[]);
+    let metrics = Caller::new(&address, None).get("/metrics").await;
+    let metrics = metrics.as_str().expect("text");
+    let mut expected = vec![
+        r#"offpush_deliveries_total{state="dead_letter",reason=""}"#.to_owned(),
+        r#"offpush_deliveries_total{state="suppressed",reason="cert_broken"}"#.to_owned(),
+        r#"offpush_messages_turned_away_total{cause="queue_overdue"}"#.to_owned(),
+        r#"offpush_results_dropped_total{cause="too_old"}"#.to_owned(),
+        r#"offpush_results_posts_failed_total{kind="Push.OfflinePush"}"#.to_owned(),
+    ];
+    for vendor in VENDORS {
+        for name in ["certificates_broken", "clock_refusals", "tokens_retired"] {
+            expected.push(format!(r#"offpush_{name}_total{{vendor="{vendor}"}}"#));
+        }
+        for cause in ["lost", "tls_expired"] {
+            let labels = format!(r#"vendor="{vendor}",cause="{cause}""#);
+            expected.push(format!("offpush_requests_unanswered_total{{{labels}}}"));
+        }
+    }
+    for series in expected {
+        let line = format!("{series} 0");
+        assert!(metrics.lines().any(|one| one == line), "{line} is missing in: {metrics}");
+    }
+    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let name = line.split(['{', ' ']).next().expect("a name");
+        let family = ["_bucket", "_sum", "_count"].into_iter().find_map(|s| name.strip_suffix(s));
+        let help = format!("# HELP {} ", family.unwrap_or(name));
+        assert!(metrics.contains(&help), "{help}is missing in: {metrics}");
+    }
 }
 
 #[tokio::test]

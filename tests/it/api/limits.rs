@@ -1,10 +1,14 @@
 //! What one caller may take: requests, time, headers.
 
+use std::time::Duration;
+
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 use crate::api::{Bench, path};
-use crate::harness::text;
+use crate::harness::{Relay, text};
 
 /// Requests after which a limit of one per second must have been met; no machine takes a second
 /// for each of them.
@@ -165,6 +169,53 @@ async fn a_connection_that_asks_no_more_is_cut_off() {
     let answer = bench.wire("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+}
+
+/// Asks for far more than the system's buffers hold, and reads nothing of it.
+async fn deaf(relay: &Relay) -> TcpStream {
+    let address = relay.app.as_ref().expect("running").address();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small buffer");
+    let mut stream = socket.connect(address).await.expect("a connection");
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200);
+    stream.write_all(requests.as_bytes()).await.expect("written");
+    stream
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_cut_off() {
+    let bench = Bench::start().await;
+    let stream = deaf(&bench.relay).await;
+    // Reading would make it a client that reads: only the connection's end is waited for.
+    let reset = stream.ready(Interest::ERROR);
+    let reset = tokio::time::timeout(Duration::from_secs(600), reset).await;
+    assert!(reset.expect("cut off").expect("a state").is_error());
+    bench.admin.get("/healthz").await;
+}
+
+/// Callers and vendors share one deadline.
+#[tokio::test]
+async fn neither_a_deaf_client_nor_a_silent_vendor_nor_both_delay_a_stop_beyond_its_deadline() {
+    let mut bench = Bench::start_with(|settings| settings.drain.deadline_s = 8).await;
+    let cert_id = bench.relay.certificate(&bench.sims, "oppo").await;
+    bench.relay.device("joon", "oppo", cert_id, 1).await;
+    let fault = json!({ "vendor": "oppo", "action": { "never_answer": true } });
+    let fault = serde_json::from_value(fault).expect("a fault");
+    bench.sims.server.faults().add(fault).expect("a rule that makes sense");
+    bench.relay.send(&text("mina", "joon", 1, "hi")).await;
+    crate::harness::until("the vendor is silent", async || {
+        bench.admin.get("/v1/lanes").await["lanes"][0]["in_flight"] == 1
+    })
+    .await;
+    let _deaf = deaf(&bench.relay).await;
+    for _ in 0..50 {
+        bench.admin.get("/healthz").await;
+    }
+    tokio::time::pause();
+    let began = Instant::now();
+    let finished = bench.relay.app.take().expect("running").drain().await;
+    assert!(!finished, "the vendor is silent still");
+    assert_eq!(began.elapsed().as_secs(), 8);
 }
 
 /// Nothing is ever unpacked, so nothing can grow: a compressed body is no JSON.
