@@ -155,8 +155,8 @@ impl AccessTokens {
         (*of == edition && self.clock.now() < token.renew_at).then(|| token.clone())
     }
 
-    /// Forgets a token the vendor refused, unless it was renewed since or is too young to be. Answers
-    /// whether a newer one is there already.
+    /// Forgets a token the vendor refused, unless it was renewed since or is too young to be.
+    /// Answers whether a newer one is there already.
     ///
     /// A token that other certificates send with as well is not thrown away for what is wrong with
     /// one of them: they would all wait for the vendor to take the next.

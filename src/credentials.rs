@@ -345,7 +345,8 @@ impl Credentials {
         self.write(info, &credential, draft.described).await
     }
 
-    /// Notes that the vendor refuses a certificate, unless it has another secret by now than `edition`.
+    /// Notes that the vendor refuses a certificate, unless it has another secret by now than
+    /// `edition`.
     ///
     /// # Errors
     /// `NotFound`, or the store's.

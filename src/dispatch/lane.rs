@@ -318,8 +318,8 @@ impl Lane {
         pace.failed_handshakes
     }
 
-    /// Whether "this token is dead" is believed of a parcel's tokens: not when they end a long run of
-    /// such answers, none accepted between, which says that the credential is wrong.
+    /// Whether "this token is dead" is believed of a parcel's tokens: not when they end a long run
+    /// of such answers, none accepted between, which says that the credential is wrong.
     pub fn belief(&self, effect: &Effect) -> Belief {
         let before = self.pace().suspects;
         match before.saturating_add(effect.suspects) {

@@ -68,8 +68,8 @@ impl Outcome {
     }
 }
 
-/// How long a vendor that throttles is left alone. It may say "now", or a time that is past: as such
-/// tries count for nothing, they would never end.
+/// How long a vendor that throttles is left alone. It may say "now", or a time that is past: as
+/// such tries count for nothing, they would never end.
 pub(super) fn pause(retry_after: Option<Duration>, settings: &OutcomeSettings) -> Duration {
     retry_after.unwrap_or(settings.throttle_default).max(PAUSE_MIN)
 }

@@ -246,7 +246,7 @@ impl Vendor for Apns {
         }
     }
 
-    /// Tokens are for one purpose each, and a Live Activity is nothing but content (reference, A.5).
+    /// A token is for one purpose, and a Live Activity is nothing but content (reference, A.5).
     fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
         if !options.live_activity {
             return Ok(());
