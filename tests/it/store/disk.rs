@@ -167,6 +167,7 @@ async fn serve_names_the_damage_and_leaves_with_an_error() {
         store.close().await;
         drop(store);
         std::fs::write(dir.join(file), vec![b'?'; 100_000]).expect("a file");
+        std::fs::write(folder.path().join("secret.key"), [7; 32]).expect("its key");
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_offpush"))
             .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.path())
