@@ -28,11 +28,13 @@ use crate::vendor::upload::{Credential, CredentialError, Upload};
 use crate::vendor::{self, SendingCertificate, Vendor};
 
 mod described;
+mod numbers;
 mod set_aside;
 
 pub use described::Described;
 pub use set_aside::SetAside;
 
+use crate::credentials::numbers::number_key;
 use crate::credentials::set_aside::Aside;
 
 /// Most certificates of one relay.
@@ -177,18 +179,6 @@ impl Credentials {
         credentials.known.store(Arc::new(known));
         credentials.aside.store(Arc::new(aside));
         Ok(credentials)
-    }
-
-    /// The highest number that was given before any certificate was deleted: 0 when none was.
-    async fn highest_deleted(&self) -> Result<u32, StoreError> {
-        let range = KeyBuilder::new(Class::CertificateNumber).prefix();
-        let mut highest = 0;
-        for (key, row) in self.store.scan(Scope::Everywhere, range, CERTIFICATES_MAX).await? {
-            let number = <[u8; 4]>::try_from(row.as_ref());
-            let number = number.map_err(|_| StoreError::Corrupt { key })?;
-            highest = highest.max(u32::from_be_bytes(number));
-        }
-        Ok(highest)
     }
 
     fn load(&self, key: &Key, row: &[u8]) -> Result<Certificate, CredentialsError> {
@@ -488,10 +478,6 @@ fn refused(code: &'static str, field: &str, message: &str) -> CredentialsError {
 
 fn row_key(app: AppId, cert_id: CertId) -> Key {
     KeyBuilder::new(Class::Certificate).u64(app.0).u32(cert_id.0).finish()
-}
-
-fn number_key(app: AppId) -> Key {
-    KeyBuilder::new(Class::CertificateNumber).u64(app.0).finish()
 }
 
 /// The partition in which the certificates of an app live.

@@ -150,6 +150,12 @@ impl Dispatch {
             .clone()
     }
 
+    /// The lane of a certificate, when there is one.
+    fn running(&self, cert_id: CertId) -> Option<Arc<Lane>> {
+        let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lanes.get(&cert_id).cloned()
+    }
+
     /// Every lane there is, by certificate.
     fn all_lanes(&self) -> Vec<Arc<Lane>> {
         let lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -190,8 +196,10 @@ impl Dispatch {
 
     /// A message was withdrawn: what waits of it for a certificate ends now, also when nothing may
     /// be sent with that.
-    pub fn withdraw(self: &Arc<Self>, cert_id: CertId, message_id: MessageId) {
-        self.lane(cert_id).withdraw(message_id);
+    pub fn withdraw(&self, cert_id: CertId, message_id: MessageId) {
+        if let Some(lane) = self.running(cert_id) {
+            lane.withdraw(message_id);
+        }
         self.hurry(cert_id);
     }
 
@@ -278,25 +286,30 @@ async fn take_in(dispatch: Arc<Dispatch>, mut take_over: TakeOver) {
     }
 }
 
-/// Wakes a lane whose certificate was rotated, mended, switched or deleted.
+/// Wakes a lane whose certificate was rotated, mended, switched, deleted or brought back.
 async fn follow_credentials(dispatch: Arc<Dispatch>) {
     let mut changes = dispatch.rooms.credentials.changes();
     let mut known: HashMap<CertId, (Edition, bool, bool)> = HashMap::default();
+    // At the start lanes are as new as their certificates.
+    let mut is_start = true;
     loop {
         let there = dispatch.rooms.credentials.list(None);
         for certificate in &there {
             let info = &certificate.info;
             let state = (info.edition(), info.enabled, info.broken.is_some());
             let before = known.insert(info.cert_id, state);
-            if before.is_some_and(|before| before != state) {
+            if !is_start && before != Some(state) {
                 dispatch.begin_anew(info.cert_id, info.broken.is_none());
             }
         }
+        is_start = false;
         let there: HashSet<CertId> = there.iter().map(|cert| cert.info.cert_id).collect();
         for gone in known.extract_if(|cert_id, _| !there.contains(cert_id)) {
             // Its number may be given to another, who is to find nothing of it.
             dispatch.sender.access().forget(gone.0);
-            dispatch.lane(gone.0).set_paused(false);
+            if let Some(lane) = dispatch.running(gone.0) {
+                lane.set_paused(false);
+            }
             dispatch.begin_anew(gone.0, true);
         }
         if changes.changed().await.is_err() {
@@ -383,12 +396,15 @@ async fn carry(
 impl Dispatch {
     /// A certificate is another one now: its lane opens connections of its own, and, when it may
     /// send, forgets old failures and looks at everything that waits.
-    fn begin_anew(self: &Arc<Self>, cert_id: CertId, may_send: bool) {
-        let lane = self.lane(cert_id);
-        let generation = lane.renew_connections(lane.generation());
-        self.rooms.transport.retire(cert_id.0, generation);
+    fn begin_anew(&self, cert_id: CertId, may_send: bool) {
+        if let Some(lane) = self.running(cert_id) {
+            let generation = lane.renew_connections(lane.generation());
+            self.rooms.transport.retire(cert_id.0, generation);
+            if may_send {
+                lane.forgive(self.rooms.clock.instant());
+            }
+        }
         if may_send {
-            lane.forgive(self.rooms.clock.instant());
             self.hurry(cert_id);
         }
     }

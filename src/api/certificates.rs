@@ -147,12 +147,7 @@ pub async fn change(
     let draft = read_draft(&api, request, Some(&old.vendor)).await?;
     check_app(&draft, app.app)?;
     let now = api.clock.now();
-    let was_aside = api.credentials.is_set_aside(cert_id);
     let certificate = api.credentials.change(app.app, cert_id, draft, now).await?;
-    if was_aside {
-        api.dispatch.look_everywhere();
-        api.dispatch.hurry(cert_id);
-    }
     Ok(Json(view(&api, &certificate, now)))
 }
 
@@ -305,7 +300,6 @@ pub async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let cert_id = cert_id_of(&cert_id)?;
     api.credentials.delete(app.app, cert_id).await?;
-    api.dispatch.hurry(cert_id);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -169,12 +169,7 @@ async fn take(
     if !same_secret || !same_place {
         draft.credential = Some(credential);
     }
-    let was_aside = api.credentials.is_set_aside(cert_id);
     api.credentials.change(app, cert_id, draft, now).await?;
-    if was_aside {
-        api.dispatch.look_everywhere();
-        api.dispatch.hurry(cert_id);
-    }
     Ok(is_news.then_some(cert_id))
 }
 

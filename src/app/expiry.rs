@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::Api;
-use crate::model::certificate::{CertificateInfo, CertificateStatus};
+use crate::model::certificate::{CertificateInfo, CertificateStatus, Edition};
 use crate::model::id::CertId;
 use crate::model::time::UnixMs;
 use crate::telemetry::events;
@@ -72,9 +72,9 @@ fn counts<'a>(
     counts
 }
 
-/// What was told of which certificate, under which revision.
+/// What was told of which certificate, and of which edition.
 #[derive(Default)]
-struct Known(HashMap<CertId, (u32, Told)>);
+struct Known(HashMap<CertId, (Edition, Told)>);
 
 impl Known {
     fn news(&mut self, info: &CertificateInfo, now: UnixMs) -> Option<Told> {
@@ -86,8 +86,9 @@ impl Known {
             let within = |days: &&u64| left <= Duration::from_secs(**days * 86_400);
             Told::Within(*TOLD_AT_DAYS.iter().rev().find(within)?)
         };
-        let before = self.0.insert(info.cert_id, (info.revision, told));
-        (before != Some((info.revision, told))).then_some(told)
+        let news = (info.edition(), told);
+        let before = self.0.insert(info.cert_id, news);
+        (before != Some(news)).then_some(told)
     }
 }
 

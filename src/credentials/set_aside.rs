@@ -7,7 +7,7 @@
 
 use foldhash::HashMap;
 
-use crate::credentials::{Credentials, CredentialsError, Row, refused};
+use crate::credentials::{Credentials, CredentialsError, Row};
 use crate::model::certificate::CertificateInfo;
 use crate::model::id::{AppId, CertId};
 use crate::store::Key;
@@ -87,24 +87,6 @@ impl Credentials {
         let mut infos: Vec<_> = aside.values().filter(of_app).filter_map(SetAside::shown).collect();
         infos.sort_by_key(|info| info.cert_id);
         infos
-    }
-
-    /// The chosen number, unless it is taken, or the one after the highest that was ever given.
-    pub(super) fn number_for(
-        &self,
-        chosen: Option<CertId>,
-        highest: u32,
-    ) -> Result<CertId, CredentialsError> {
-        let (known, aside) = (self.known.load(), self.aside.load());
-        match chosen {
-            Some(chosen) if known.contains_key(&chosen) || aside.contains_key(&chosen) => {
-                Err(CredentialsError::Taken(chosen))
-            }
-            Some(chosen) => Ok(chosen),
-            None => Ok(CertId(highest.checked_add(1).ok_or_else(|| {
-                refused("cert_id_exhausted", "cert_id", "no number is left: choose a free one")
-            })?)),
-        }
     }
 
     /// What is known of a certificate of one app as it is stored, in use or set aside.

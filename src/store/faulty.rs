@@ -116,8 +116,7 @@ impl FaultyStore {
     }
 
     fn has_room(&self, batch: &Batch) -> bool {
-        let bytes: usize = batch.put.iter().map(|(key, value)| key.len() + value.len()).sum();
-        self.plan().room.is_none_or(|room| bytes <= room)
+        self.plan().room.is_none_or(|room| batch.bytes() <= room)
     }
 
     /// Lets calls fail by chance (0.0 to 1.0), in the same places for the same seed and calls.

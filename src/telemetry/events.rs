@@ -152,9 +152,10 @@ pub enum TurnedAway {
 
 impl TurnedAway {
     /// Every cause.
-    pub const ALL: [TurnedAway; 5] = [
+    pub const ALL: [TurnedAway; 6] = [
         TurnedAway::QueueFull,
         TurnedAway::QueueOverdue,
+        TurnedAway::StoreFull,
         TurnedAway::StoreUnavailable,
         TurnedAway::RateLimited,
         TurnedAway::Draining,

@@ -46,7 +46,12 @@ pub fn begin(labels: &Labels) {
 }
 
 fn of_vendor(vendor: &'static str, labels: &Labels) {
-    for name in [events::TOKENS_RETIRED, events::CERTIFICATES_BROKEN, events::CLOCK_REFUSALS] {
+    for name in [
+        events::TOKENS_RETIRED,
+        events::TOKENS_DOUBTED,
+        events::CERTIFICATES_BROKEN,
+        events::CLOCK_REFUSALS,
+    ] {
         counter!(name, "vendor" => vendor).increment(0);
     }
     for &verdict in &labels.verdicts {

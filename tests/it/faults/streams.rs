@@ -126,6 +126,9 @@ async fn a_vendor_that_reads_no_more_is_left_for_another_connection() {
     for delivery in explained["deliveries"].as_array().expect("deliveries") {
         let attempts = delivery["attempts"].as_array().expect("attempts");
         let verdicts: Vec<_> = attempts.iter().map(|one| one["verdict"].clone()).collect();
-        assert_eq!(verdicts, ["unknown", "accepted"], "{delivery:#}");
+        // A machine that stands still for a second makes one more of the first kind.
+        let (last, first) = verdicts.split_last().expect("attempts");
+        assert!(!first.is_empty() && first.iter().all(|one| one == "unknown"), "{delivery:#}");
+        assert_eq!(last, "accepted", "{delivery:#}");
     }
 }

@@ -12,7 +12,7 @@ const FUNCTION_MAX: usize = 70;
 const FILE_SHOULD: usize = 400;
 
 /// Most lines of a file, its tests not counted.
-const FILE_MAX: usize = 510;
+const FILE_MAX: usize = 500;
 
 /// Functions longer than that: file, name, most lines, why.
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[
