@@ -13,6 +13,7 @@ use crate::bench::traffic::{APP, People};
 use crate::bench::vendors::Vendors;
 use crate::cli::client::{Client, ClientError, path};
 use crate::config::sections::Engine;
+use crate::config::{ADMIN_KEY_VARIABLE, SECRET_KEY_VARIABLE};
 
 /// Longest wait for one answer of the API.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -112,7 +113,11 @@ impl Setup {
         let file = self.write(vendors)?.to_string_lossy().into_owned();
         let mut args = vec!["serve".to_owned(), "--config".to_owned(), file];
         args.extend(self.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-        let variables = [("OFFPUSH_ADMIN_KEY", self.key.as_str())];
+        // The store is there before its first start, when people are registered ahead: beside one no
+        // secret key is made.
+        let secret = format!("{0}{0}", self.key);
+        let variables =
+            [(ADMIN_KEY_VARIABLE, self.key.as_str()), (SECRET_KEY_VARIABLE, secret.as_str())];
         Part::start("the relay", self.core, &args, &variables)
     }
 
