@@ -113,8 +113,8 @@ impl Setup {
         let file = self.write(vendors)?.to_string_lossy().into_owned();
         let mut args = vec!["serve".to_owned(), "--config".to_owned(), file];
         args.extend(self.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-        // The store is there before its first start, when people are registered ahead: beside one no
-        // secret key is made.
+        // People are registered before its first start, so its store is there already: beside one
+        // no secret key is made.
         let secret = format!("{0}{0}", self.key);
         let variables =
             [(ADMIN_KEY_VARIABLE, self.key.as_str()), (SECRET_KEY_VARIABLE, secret.as_str())];
