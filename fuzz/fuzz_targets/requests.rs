@@ -150,6 +150,8 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
         let privacy = [Privacy::Full, Privacy::SenderOnly, Privacy::IdOnly];
         let options = Options {
             privacy: privacy[usize::from(how) % privacy.len()],
+            voip: how & 0x40 == 0,
+            live_activity: how & 0x20 == 0,
             ..(*world.certificate.options).clone()
         };
         world.certificate.options = Arc::new(options);
@@ -165,7 +167,6 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
             default_locale: "en",
             vendor: world.vendor,
             certificate: &world.certificate,
-            voip_allowed: how & 0x40 == 0,
             collapse: match how & 0x80 {
                 0 => Collapse::Never,
                 _ => Collapse::Message(MessageId(message_id.0 - 1)),
