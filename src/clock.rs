@@ -20,7 +20,16 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Virtual { epoch: UnixMs, started: Instant, skipped_ms: Arc<AtomicU64> },
+    Virtual { epoch: UnixMs, started: Instant, moved: Arc<Moved> },
+}
+
+/// How a virtual clock was moved, in milliseconds.
+#[derive(Debug, Default)]
+struct Moved {
+    /// Forward, as time passes.
+    skipped: AtomicU64,
+    /// Back, as somebody sets a clock: only the time of day changes.
+    set_back: AtomicU64,
 }
 
 impl Clock {
@@ -31,8 +40,8 @@ impl Clock {
 
     /// A clock that starts at `epoch` and follows tokio's time, which a test may pause and advance.
     pub fn starting_at(epoch: UnixMs) -> Self {
-        let skipped_ms = Arc::new(AtomicU64::new(0));
-        Clock { source: Source::Virtual { epoch, started: Instant::now(), skipped_ms } }
+        let moved = Arc::default();
+        Clock { source: Source::Virtual { epoch, started: Instant::now(), moved } }
     }
 
     /// Now.
@@ -43,17 +52,26 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 UnixMs(0).after(since)
             }
-            Source::Virtual { epoch, started, skipped_ms } => epoch
-                .after(started.elapsed())
-                .after(Duration::from_millis(skipped_ms.load(Ordering::Relaxed))),
+            Source::Virtual { epoch, started, moved } => {
+                let skipped = Duration::from_millis(moved.skipped.load(Ordering::Relaxed));
+                let shown = epoch.after(started.elapsed()).after(skipped);
+                UnixMs(shown.0.saturating_sub(moved.set_back.load(Ordering::Relaxed)))
+            }
         }
     }
 
     /// Moves a virtual clock forward without waiting; does nothing to the system clock.
     pub fn skip(&self, span: Duration) {
-        if let Source::Virtual { skipped_ms, .. } = &self.source {
-            let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-            skipped_ms.fetch_add(span_ms, Ordering::Relaxed);
+        if let Source::Virtual { moved, .. } = &self.source {
+            moved.skipped.fetch_add(millis(span), Ordering::Relaxed);
+        }
+    }
+
+    /// Sets a virtual clock back, as an operator sets a machine's: what is measured by
+    /// [`Clock::instant`] does not notice. Does nothing to the system clock.
+    pub fn set_back(&self, span: Duration) {
+        if let Source::Virtual { moved, .. } = &self.source {
+            moved.set_back.fetch_add(millis(span), Ordering::Relaxed);
         }
     }
 
@@ -61,11 +79,15 @@ impl Clock {
     pub fn instant(&self) -> Instant {
         match &self.source {
             Source::System => Instant::now(),
-            Source::Virtual { skipped_ms, .. } => {
-                Instant::now() + Duration::from_millis(skipped_ms.load(Ordering::Relaxed))
+            Source::Virtual { moved, .. } => {
+                Instant::now() + Duration::from_millis(moved.skipped.load(Ordering::Relaxed))
             }
         }
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -79,5 +101,8 @@ mod tests {
         tokio::time::advance(Duration::from_millis(250)).await;
         clock.skip(Duration::from_secs(1));
         assert_eq!(clock.now(), UnixMs(2_250));
+        let instant = clock.instant();
+        clock.set_back(Duration::from_millis(250));
+        assert_eq!((clock.now(), clock.instant()), (UnixMs(2_000), instant));
     }
 }

@@ -164,14 +164,18 @@ impl Dispatch {
         all
     }
 
-    /// The condition of every lane; lanes appear with their first parcel.
+    /// The condition of every lane; lanes appear with their first parcel, and disappear with the
+    /// last one of a certificate that is deleted.
     pub fn lanes(&self) -> Vec<LaneReport> {
         let (now, instant) = (self.rooms.clock.now(), self.rooms.clock.instant());
+        let credentials = &self.rooms.credentials;
         self.all_lanes()
             .iter()
-            .map(|lane| {
-                let certificate = self.rooms.credentials.get(lane.cert_id());
-                lane.report(certificate.as_deref(), now, instant)
+            .filter_map(|lane| {
+                let certificate = credentials.get(lane.cert_id());
+                let report = lane.report(certificate.as_deref(), now, instant);
+                let is_deleted = certificate.is_none() && !credentials.is_set_aside(report.cert_id);
+                (!is_deleted || report.has_work()).then_some(report)
             })
             .collect()
     }
@@ -398,8 +402,7 @@ impl Dispatch {
     /// send, forgets old failures and looks at everything that waits.
     fn begin_anew(&self, cert_id: CertId, may_send: bool) {
         if let Some(lane) = self.running(cert_id) {
-            let generation = lane.renew_connections(lane.generation());
-            self.rooms.transport.retire(cert_id.0, generation);
+            self.renew_connections(&lane, lane.generation());
             if may_send {
                 lane.forgive(self.rooms.clock.instant());
             }
@@ -407,6 +410,13 @@ impl Dispatch {
         if may_send {
             self.hurry(cert_id);
         }
+    }
+
+    /// What is sent from now on takes other connections than those of `generation`, which finish
+    /// what they have begun.
+    fn renew_connections(&self, lane: &Lane, generation: u32) {
+        let generation = lane.renew_connections(generation);
+        self.rooms.transport.retire(lane.cert_id().0, generation);
     }
 
     /// Whether nothing may be sent with a certificate although it exists: it is broken, has ended

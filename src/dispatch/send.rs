@@ -290,8 +290,7 @@ impl Dispatch {
         {
             let vendor = certificate.vendor.profile().name;
             events::clocks_differ(cert_id.0, vendor, &skewed.says);
-            let generation = lane.renew_connections(ready.connections.generation);
-            self.rooms.transport.retire(cert_id.0, generation);
+            self.renew_connections(lane, ready.connections.generation);
         }
     }
 
@@ -338,6 +337,9 @@ impl Dispatch {
             Ok(reply) => {
                 let exchange = Exchange { sent, received: self.rooms.clock.now() };
                 let mut answers = decode(vendor, &reply, targets, exchange.received);
+                if answers.iter().any(|answer| vendor.is_leaving(answer)) {
+                    self.renew_connections(lane, ready.connections.generation);
+                }
                 if answers.iter().any(|answer| proves_nothing_new(answer, ready.renewed)) {
                     answers = blame_clocks(vendor, answers, &reply, exchange);
                 }

@@ -148,8 +148,7 @@ impl Dispatch {
         }
         let Some(rejection) = &effect.auth else { return };
         if rejection.renew {
-            let generation = lane.renew_connections(generation);
-            self.rooms.transport.retire(lane.cert_id().0, generation);
+            self.renew_connections(lane, generation);
             return;
         }
         let why = [rejection.code.as_str(), rejection.says.as_str()].join(" ").trim().to_owned();

@@ -19,11 +19,23 @@ const PAGE: usize = 256;
 /// Shortest time between two sweeps: a burst of wake-ups is one sweep.
 const SHORTEST: Duration = Duration::from_millis(20);
 
+/// A clock that shows so much less than what has passed was set back.
+const SET_BACK_MIN: Duration = Duration::from_secs(5);
+
 /// Sweeps until the relay drains.
 pub async fn run(dispatch: Arc<Dispatch>) {
     // An embedded store has one owner: a lease found at the start is a dead process's.
     let mut horizon = dispatch.settings.lease;
+    let clock = &dispatch.rooms.clock;
+    let mut last = (clock.now(), clock.instant());
     loop {
+        let looked = (clock.now(), clock.instant());
+        if looked.0.after(SET_BACK_MIN) < last.0.after(looked.1 - last.1) {
+            // What is due was written down by the old time, and would be due as much too late.
+            tracing::warn!("the clock was set back: everything that waits is looked at");
+            horizon = Duration::MAX;
+        }
+        last = looked;
         let next = match sweep(&dispatch, horizon).await {
             Ok(next) => {
                 horizon = Duration::ZERO;
@@ -34,7 +46,7 @@ pub async fn run(dispatch: Arc<Dispatch>) {
                 None
             }
         };
-        let now = dispatch.rooms.clock.now();
+        let now = clock.now();
         let longest = dispatch.settings.sweep_interval;
         let wait = next.map_or(longest, |next| next.since(now).min(longest)).max(SHORTEST);
         tokio::select! {

@@ -45,6 +45,21 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// Reads an object; from a row, whose format has no names, the fields in their order.
+///
+/// # Errors
+/// The reader's; for anything but an object.
+pub fn only<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    match deserializer.is_human_readable() {
+        true => Object::deserialize(deserializer).map(|Object(value)| value),
+        false => T::deserialize(deserializer),
+    }
+}
+
 /// Reads an object that may be absent or `null`.
 ///
 /// # Errors

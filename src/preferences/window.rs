@@ -20,6 +20,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::model::object;
 use crate::model::time::UnixMs;
 use crate::preferences::times::{TimeOfDay, WindowError, read_start_at, write_start_at};
 use crate::preferences::zone::{Showing, Zone, instant};
@@ -35,9 +36,9 @@ const CHAIN_STEPS_MAX: usize = 64;
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// Every day.
-    Daily(Daily),
+    Daily(#[serde(deserialize_with = "object::only")] Daily),
     /// One time.
-    Once(Once),
+    Once(#[serde(deserialize_with = "object::only")] Once),
 }
 
 /// A window of every day.

@@ -246,6 +246,11 @@ impl Vendor for Apns {
         }
     }
 
+    /// Reference, A.8: repeated on a new connection.
+    fn is_leaving(&self, answer: &Answer) -> bool {
+        answer.code == "Shutdown"
+    }
+
     /// A token is for one purpose, and a Live Activity is nothing but content (reference, A.5).
     fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
         if !options.live_activity {

@@ -431,6 +431,12 @@ pub trait Vendor: Send + Sync + 'static {
         Blame::No
     }
 
+    /// Whether the server that gave this answer is leaving: the next request to it is to take
+    /// another connection.
+    fn is_leaving(&self, _answer: &Answer) -> bool {
+        false
+    }
+
     /// What an operator should do about this answer, in one sentence; `None` when nothing helps.
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str>;
 }

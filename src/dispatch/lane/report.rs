@@ -30,6 +30,13 @@ pub struct LaneReport {
     pub why: Option<String>,
 }
 
+impl LaneReport {
+    /// Whether there is something in its lane.
+    pub fn has_work(&self) -> bool {
+        self.waiting > 0 || self.in_flight > 0
+    }
+}
+
 impl Lane {
     /// Its condition.
     pub fn report(

@@ -409,6 +409,10 @@ async fn preferences_and_options() {
                 "do_not_disturb[0].daily.start",
             ),
             preferences(json!({ "do_not_disturb": [{}] }), "do_not_disturb[0]"),
+            preferences(
+                json!({ "do_not_disturb": [{ "daily": ["22:00", 28_800, "UTC"] }] }),
+                "do_not_disturb[0].daily",
+            ),
             preferences(json!({ "do_not_disturb": [night, two] }), "do_not_disturb[1]"),
             (
                 "PUT",

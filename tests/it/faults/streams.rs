@@ -110,6 +110,23 @@ async fn streams_that_a_goaway_leaves_unprocessed_are_repeated_at_once_and_ring_
     }
 }
 
+#[tokio::test]
+async fn a_server_that_says_it_leaves_is_left_for_another_connection() {
+    let stage = Stage::new(|_| {}).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "apns").await;
+    let token = relay.device("joon", "apns", cert_id, 1).await;
+    let busy = json!({ "status": 503, "body": { "reason": "ServiceUnavailable" } });
+    let leaving = json!({ "status": 503, "body": { "reason": "Shutdown" } });
+    for (action, connections) in [(busy, 1), (leaving, 2)] {
+        fault(&stage, json!({ "match": { "token": token, "times": 1 }, "action": action }));
+        relay.send(&text("mina", "joon", connections, "hello")).await;
+        stage.settle(&relay, Duration::from_secs(1)).await;
+        assert_eq!(stage.sims.server.connections(), u64::from(connections), "{action}");
+        stage.sims.server.faults().clear();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vendor_that_reads_no_more_is_left_for_another_connection() {
     let stage = Stage::new(|settings| settings.lanes.request_deadline_s = 1).await;

@@ -105,3 +105,25 @@ async fn a_throttled_message_that_outlives_its_time_expires_and_is_not_sent() {
     assert!(stage.clock.now().since(before) < Duration::from_secs(120));
     assert_eq!(ledger["terminals"], json!({ "expired": 1 }));
 }
+
+#[tokio::test]
+async fn what_waits_is_not_held_up_by_a_clock_that_is_set_back() {
+    let stage = Stage::new(|_| {}).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "fcm").await;
+    let token = relay.device("joon", "fcm", cert_id, 1).await;
+    let later = json!({ "status": 503, "retry_after": 40 });
+    fault(&stage, json!({ "match": { "token": token, "times": 1 }, "action": later }));
+    let taken = relay.send(&text("mina", "joon", 1, "later")).await;
+    until("it waits", async || {
+        let explained = relay.explain(&taken["message_id"]).await;
+        explained["deliveries"][0]["retry_at"].is_string()
+    })
+    .await;
+    let before = stage.clock.now();
+    stage.clock.set_back(Duration::from_secs(3_600));
+    stage.pass(&relay, Duration::ZERO);
+    let ledger = stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
+    assert!(stage.clock.now() < before);
+}

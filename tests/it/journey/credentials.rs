@@ -175,6 +175,10 @@ async fn a_number_that_is_used_again_finds_nothing_of_the_certificate_before() {
     relay.admin.call("DELETE", &path, &Value::Null).await;
     let explained = relay.settled(&waits["message_id"]).await;
     assert_eq!(explained["deliveries"][0]["reason"], "cert_not_found", "{explained:#}");
+    until("its lane is gone", async || {
+        relay.admin.get("/v1/lanes").await == json!({ "lanes": [] })
+    })
+    .await;
     upload["credential"]["client_secret"] = json!("another-secret");
     relay.admin.post(&relay.path("/certificates"), &upload).await;
     relay.send(&text("mina", "joon", 3, "hello")).await;
