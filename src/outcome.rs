@@ -12,7 +12,7 @@ use crate::credentials::Certificate;
 use crate::ledger::{Entry, Waiting};
 use crate::model::reason::Terminal;
 use crate::model::time::UnixMs;
-use crate::queue::{self, Held, Parcel};
+use crate::queue::{self, Held};
 use crate::registry::Registry;
 use crate::results::Results;
 use crate::store::{Batch, Store, StoreError};
@@ -23,10 +23,12 @@ use crate::vendor::{Answer, Verdict};
 pub mod dead_letters;
 mod effect;
 mod fate;
+mod rest;
 mod telling;
 
 pub use effect::{Effect, Rejection};
 use fate::FateAt::{Ended, Retried};
+use rest::Rest;
 
 /// Settings of this stage.
 #[derive(Clone, Debug)]
@@ -184,18 +186,18 @@ impl Outcome {
         let certificate = certificate.as_deref();
         let batch = Batch::with_room(1, 2, 8);
         let mut drawn = Drawn { batch, ..Drawn::default() };
-        let mut left: Option<Parcel> = None;
+        let mut rest = Rest::default();
         let mut results = Vec::with_capacity(said.len());
         let mut entry = Entry::default();
-        let mut due: Option<UnixMs> = None;
         let mut dead = Vec::new();
         let wanted = self.results.wanted(held.parcel.app);
+        let jitter = fastrand::f64();
         for (delivery, said) in held.parcel.deliveries.iter().zip(said) {
             let mut result = StepResult::of(delivery.number);
             describe(said, &mut result);
             telling::sum_up(said, held, &delivery.user, &mut drawn.batch);
             drawn.effect.note(said, was_renewed(certificate, held), &self.settings);
-            match self.fate_of(certificate, said, held, now) {
+            match self.fate_of(certificate, said, held, now, jitter) {
                 Ended(terminal) => {
                     entry.end(terminal);
                     drawn.ended += 1;
@@ -211,15 +213,12 @@ impl Outcome {
                     }
                 }
                 Retried { at, counts } => {
-                    let left = left.get_or_insert_with(|| held.parcel.emptied());
-                    left.deliveries.push(delivery.clone());
-                    left.attempts = held.parcel.attempts.saturating_add(u16::from(counts));
+                    let left = rest.add(&held.parcel, delivery, (at, counts));
                     if let Said::Answered { answer, .. } = said
                         && matches!(answer.verdict, Verdict::AuthRejected { .. })
                     {
                         left.renewed = certificate.map_or(0, |cert| cert.info.revision);
                     }
-                    due = Some(due.map_or(at, |due| due.max(at)));
                     result.retry_at = Some(at);
                 }
             }
@@ -228,9 +227,10 @@ impl Outcome {
             }
         }
         queue::remove(held, &mut drawn.batch);
-        if let (Some(due), Some(left)) = (due, left) {
+        for (due, left) in rest.into_parcels() {
             queue::put(left, held.message.clone(), due, &mut drawn.batch);
-            drawn.effect.waits_until = Some(due);
+            let soonest = drawn.effect.waits_until.map_or(due, |known| known.min(due));
+            drawn.effect.waits_until = Some(soonest);
         }
         if !results.is_empty() {
             telling::count(certificate, held, &results, &mut drawn.batch);

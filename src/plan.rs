@@ -10,7 +10,8 @@ use crate::model::id::{AppId, MessageId};
 use crate::model::message::Message;
 use crate::model::time::UnixMs;
 use crate::queue::{Delivery, Parcel, urgency_of};
-use crate::render::text::{Text, text_with_title};
+use crate::render::privacy::read;
+use crate::render::text::Text;
 
 /// One delivery that may ring, ready to be put into a parcel.
 pub struct Allowed {
@@ -67,7 +68,9 @@ pub fn parcels(common: &Common<'_>, allowed: Vec<Allowed>) -> Vec<Parcel> {
 /// What this device would read: the same words may serve several locales.
 fn words(common: &Common<'_>, allowed: &Allowed) -> Text {
     let own_title = allowed.certificate.vendor.own(&common.message.push).title;
-    text_with_title(common.message, own_title, allowed.locale.as_deref(), common.default_locale)
+    let level = allowed.certificate.info.options.privacy;
+    let locales = (allowed.locale.as_deref(), common.default_locale);
+    read(common.message, level, own_title, locales)
 }
 
 impl Open {

@@ -127,6 +127,15 @@ pub fn bytes_in(batch: &Batch) -> i64 {
 /// Dead letters that are queued again are numbered from here on, so that they meet no other parcel.
 pub const REPLAYED: u16 = 0x8000;
 
+/// Parts of a parcel are numbered from here on, above every number that a plan gives.
+const SPLIT: u16 = 0x4000;
+
+/// The number of a part of a parcel, by the first delivery in it. A delivery is in one parcel at a
+/// time and stays the first of its part, so no two have the same.
+pub fn split_off(whole: u16, first_delivery: u16) -> u16 {
+    (whole & REPLAYED) | SPLIT | first_delivery
+}
+
 /// What names a parcel, wherever its row is at the moment.
 pub type ParcelId = (MessageId, u16);
 

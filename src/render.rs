@@ -28,7 +28,7 @@ use crate::vendor::{Kind, Notification, Own, SendingCertificate, Vendor};
 
 pub mod badge;
 pub mod limits;
-mod privacy;
+pub mod privacy;
 #[cfg(test)]
 pub(crate) mod stub;
 pub mod text;

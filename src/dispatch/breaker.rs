@@ -27,8 +27,8 @@ pub struct Breaker {
     failures: u32,
     openings: u32,
     open_until: Option<Instant>,
-    /// When it closed last: what began before tells of the time before.
-    closed_at: Option<Instant>,
+    /// When it opened or closed last: what began before tells of the time before.
+    turned_at: Option<Instant>,
     probing: bool,
 }
 
@@ -42,7 +42,7 @@ impl Breaker {
             failures: 0,
             openings: 0,
             open_until: None,
-            closed_at: None,
+            turned_at: None,
             probing: false,
         }
     }
@@ -76,7 +76,7 @@ impl Breaker {
     pub fn succeeded(&mut self, now: Instant) -> bool {
         let was_open = self.open_until.is_some();
         if was_open {
-            self.closed_at = Some(now);
+            self.turned_at = Some(now);
         }
         self.failures = 0;
         self.openings = 0;
@@ -88,17 +88,17 @@ impl Breaker {
     /// The vendor did not answer a request that began at `began`. Answers whether this opened it
     /// anew.
     pub fn failed(&mut self, began: Instant, now: Instant) -> bool {
-        if self.closed_at.is_some_and(|closed| began < closed) {
+        if self.turned_at.is_some_and(|turned| began < turned) {
             return false;
         }
         self.failures = self.failures.saturating_add(1);
-        // Answers of parcels sent before it opened change nothing.
         let waiting = self.open_until.is_some_and(|until| until > now);
         if waiting || (self.failures < self.failures_max && self.open_until.is_none()) {
             return false;
         }
         let doubled = self.base.saturating_mul(1 << self.openings.min(16));
         self.openings += 1;
+        self.turned_at = Some(now);
         self.open_until = Some(now + doubled.min(self.longest));
         self.probing = false;
         self.openings == 1
@@ -119,7 +119,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_a_run_probes_once_and_closes_on_an_answer() {
         let mut breaker = Breaker::new(3, BASE, Duration::from_secs(60));
-        let now = Instant::now();
+        let before = Instant::now();
+        let now = before + BASE;
         assert!(!breaker.failed(now, now) && !breaker.failed(now, now));
         assert_eq!(breaker.passage(now), Passage::Open);
         assert!(breaker.failed(now, now));
@@ -128,7 +129,9 @@ mod tests {
         assert_eq!(breaker.passage(later), Passage::Probe);
         breaker.probe();
         assert_eq!(breaker.passage(later), Passage::Closed(BASE));
-        assert!(!breaker.failed(now, later), "still the same opening");
+        assert!(!breaker.failed(before, later), "that is no answer to the probe");
+        assert_eq!(breaker.passage(later), Passage::Closed(BASE));
+        assert!(!breaker.failed(later, later), "still the same opening");
         assert_eq!(breaker.passage(later), Passage::Closed(2 * BASE));
         assert!(breaker.succeeded(later));
         assert_eq!(breaker.passage(later), Passage::Open);

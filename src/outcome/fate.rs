@@ -29,13 +29,17 @@ pub(super) enum FateAt {
     Ended(Terminal),
     Retried { at: UnixMs, counts: bool },
 }
+
 impl Outcome {
+    /// What becomes of one delivery. The `jitter`, from 0 to 1, of a back-off is the same for a
+    /// whole parcel, so that what failed together is tried together.
     pub(super) fn fate_of(
         &self,
         certificate: Option<&Certificate>,
         said: &Said,
         held: &Held,
         now: UnixMs,
+        jitter: f64,
     ) -> FateAt {
         let answer = match said {
             Said::Refused { .. } if gave_up(said, held) => return Ended(Terminal::DeadLetter),
@@ -53,7 +57,7 @@ impl Outcome {
             Fate::Again { counts, after } => {
                 let backoff = if counts {
                     let (base, longest) = (self.settings.backoff_base, self.settings.backoff_max);
-                    queue::backoff(held.parcel.attempts, base, longest, fastrand::f64())
+                    queue::backoff(held.parcel.attempts, base, longest, jitter)
                 } else {
                     Duration::ZERO
                 };

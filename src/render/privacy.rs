@@ -39,11 +39,10 @@ pub(crate) fn shown(
     conversation: String,
 ) -> Shown {
     let message = request.message;
-    let words = words(request.reader.locale, request.default_locale);
     let level = request.certificate.options.privacy;
+    let locales = (request.reader.locale, request.default_locale);
+    let Text { title, body } = read(message, level, own.title, locales);
     if level == Privacy::Full {
-        let Text { title, body } =
-            text_with_title(message, own.title, request.reader.locale, request.default_locale);
         return Shown {
             kind,
             title,
@@ -55,21 +54,9 @@ pub(crate) fn shown(
             info: Arc::clone(&message.push),
         };
     }
-    // That a message was taken back tells nothing of it.
-    let neutral = match message.notice {
-        Some(Notice::Recalled(_)) => words.recalled,
-        Some(Notice::Summed(_)) | None => words.you_have_new_message,
-    };
-    let (title, body, conversation) = match (level, speaker(message)) {
-        (Privacy::IdOnly, _) => (
-            words.new_message.to_owned(),
-            neutral.to_owned(),
-            opaque(request.certificate.cert_id, &conversation),
-        ),
-        (_, Some(speaker)) if message.notice.is_none() => {
-            (names(message, words), spoken(Some(speaker), words.new_message), conversation)
-        }
-        (_, _) => (names(message, words), neutral.to_owned(), conversation),
+    let conversation = match level {
+        Privacy::IdOnly => opaque(request.certificate.cert_id, &conversation),
+        Privacy::SenderOnly | Privacy::Full => conversation,
     };
     Shown {
         kind: hidden_kind(kind),
@@ -81,6 +68,33 @@ pub(crate) fn shown(
         conversation,
         info: Arc::new(settings(&message.push)),
     }
+}
+
+/// What is read of a message at a privacy level, in the reader's language or else the app's.
+/// `own_title` is the title that the message has for the vendor alone.
+pub fn read(
+    message: &Message,
+    level: Privacy,
+    own_title: Option<&str>,
+    (locale, default_locale): (Option<&str>, &str),
+) -> Text {
+    if level == Privacy::Full {
+        return text_with_title(message, own_title, locale, default_locale);
+    }
+    let words = words(locale, default_locale);
+    // That a message was taken back tells nothing of it.
+    let neutral = match message.notice {
+        Some(Notice::Recalled(_)) => words.recalled,
+        Some(Notice::Summed(_)) | None => words.you_have_new_message,
+    };
+    let (title, body) = match (level, speaker(message)) {
+        (Privacy::IdOnly, _) => (words.new_message.to_owned(), neutral.to_owned()),
+        (_, Some(speaker)) if message.notice.is_none() => {
+            (names(message, words), spoken(Some(speaker), words.new_message))
+        }
+        (_, _) => (names(message, words), neutral.to_owned()),
+    };
+    Text { title, body }
 }
 
 /// Pass-through text: the sender's, else the custom element's.

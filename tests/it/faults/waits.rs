@@ -127,3 +127,34 @@ async fn what_waits_is_not_held_up_by_a_clock_that_is_set_back() {
     assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
     assert!(stage.clock.now() < before);
 }
+
+#[tokio::test]
+async fn a_long_wait_of_one_device_holds_up_no_other_of_its_parcel() {
+    let stage = Stage::new(|_| {}).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "fcm").await;
+    for (number, action) in
+        [(1, json!({ "status": 503, "retry_after": 3_600 })), (2, json!({ "status": 503 }))]
+    {
+        let token = relay.device("joon", "fcm", cert_id, number).await;
+        fault(&stage, json!({ "match": { "token": token, "times": 1 }, "action": action }));
+    }
+    let taken = relay.send(&text("mina", "joon", 1, "later")).await;
+    let state = async |device: usize| {
+        let explained = relay.explain(&taken["message_id"]).await;
+        explained["deliveries"][device].clone()
+    };
+    until("both wait", async || {
+        state(0).await["retry_at"].is_string() && state(1).await["retry_at"].is_string()
+    })
+    .await;
+    for _ in 0..60 {
+        stage.pass(&relay, Duration::from_secs(1));
+        relay.admin.get("/v1/lanes").await;
+    }
+    until("the other rings", async || state(1).await["state"] == "pushed").await;
+    assert_eq!(state(0).await["state"], "in_flight");
+    let ledger = stage.settle(&relay, Duration::from_secs(600)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 2 }));
+    assert_eq!(state(0).await["attempts"].as_array().map(Vec::len), Some(2));
+}

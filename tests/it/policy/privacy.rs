@@ -100,3 +100,37 @@ async fn nothing_above_the_level_leaves_the_relay() {
     assert!(count(&log, "request answered") > 0, "unheard: {}", String::from_utf8_lossy(&log));
     assert_eq!(count(&log, SECRET), 0, "a log line holds text");
 }
+
+#[tokio::test]
+async fn everybody_reads_the_neutral_words_in_a_language_of_their_own() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    for privacy in ["sender_only", "id_only"] {
+        setup(&sims, &relay, "huawei", privacy).await;
+        let certificates = relay.admin.get(&relay.path("/certificates")).await;
+        let newest = certificates["certificates"].as_array().and_then(|all| all.last());
+        let cert_id = newest.map(|cert| cert["cert_id"].clone()).expect("a certificate");
+        let mut title = |locale: &str| {
+            let user = format!("{privacy}-{locale}");
+            let token = crate::harness::token_of("huawei", &user, 1);
+            let at = relay.path(&format!("/users/{user}/devices/phone"));
+            let body = json!({ "cert_id": cert_id, "token": token, "platform": "android",
+                "locale": locale });
+            (user, token, at, body)
+        };
+        let readers = ["en", "ko"].map(&mut title);
+        for (_, _, at, body) in &readers {
+            relay.admin.put(at, body).await;
+        }
+        let mut message = message(&readers[0].0, 1);
+        message["To_Account"] = json!(readers.iter().map(|(user, ..)| user).collect::<Vec<_>>());
+        let taken = relay.send(&message).await;
+        relay.settled(&taken["message_id"]).await;
+        let shown = sims.shown("huawei");
+        let [english, korean] = readers.map(|(_, token, ..)| {
+            let shown = shown.iter().find(|shown| shown.token == token).expect("it rang");
+            (shown.title.clone(), shown.body.clone())
+        });
+        assert_ne!(english, korean, "{privacy}");
+    }
+}
