@@ -455,11 +455,37 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_the_one_that_is_stored_already() {
+    fn content_is_what_json_says_and_not_how() {
+        let text = |text: &str| {
+            [
+                format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{text}"}}}}]"#),
+                format!(r#"[ {{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{text}"}}}}]"#),
+                format!(r#"[{{"MsgContent":{{"Text":"{text}"}},"MsgType":"TIMTextElem"}}]"#),
+            ]
+        };
+        let plain = text("\u{4f60}\u{597d}/\u{1f600}");
+        let escaped = text(r"\u4f60\u597d\/\ud83d\ude00");
+        let said = content_digest(&plain[0]);
+        for same in plain.iter().chain(&escaped) {
+            assert_eq!(content_digest(same), said, "{same}");
+        }
+        for other in [&text("\u{4f60}")[0], r#"["\u4f60\u597d\/\ud83d\ude00"]"#] {
+            assert_ne!(content_digest(other), said, "{other}");
+        }
+        let custom = r#"[{"MsgType":"TIMCustomElem","MsgContent":{"Data":"\u4f60","Desc":"x"}}]"#;
+        let swapped = r#"[{"MsgContent":{"Desc":"x","Data":"@"},"MsgType":"TIMCustomElem"}]"#;
+        let swapped = swapped.replace('@', "\u{4f60}");
+        assert_eq!(content_digest(custom), content_digest(&swapped));
+        let more = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"a","More":1}}]"#;
+        assert_ne!(content_digest(more), content_digest(&text("a")[0]));
+    }
+
+    #[test]
+    fn the_digest_of_a_text_is_the_one_that_is_stored_already() {
         let json = br#"{"From_Account":"a","To_Account":"b","MsgRandom":1,"MsgBody":[
-            {"MsgType":"TIMTextElem", "MsgContent":{"Text":"x \" y"}} ]}"#;
+            {"MsgType":"TIMTextElem", "MsgContent":{"Text":"x y"}} ]}"#;
         let posted = Message::parse_posted(json).expect("a message");
-        assert_eq!(posted.digest, 0xf81d_5a86_a627_805b_2d31_817a_ea84_72be);
+        assert_eq!(posted.digest, 0x1b3f_3b6d_9238_3c1b_e350_ba56_e0a4_465f);
     }
 
     #[test]

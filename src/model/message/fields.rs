@@ -7,6 +7,7 @@ use foldhash::HashSet;
 use foldhash::fast::RandomState;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::model::id::{ID_BYTES_MAX, UserId, digest128};
@@ -332,42 +333,39 @@ fn check_push_info(push: &OfflinePushInfo) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Digest of JSON text without the white space between its tokens, so that a repeat from another
-/// serialiser with other spacing is still the same content.
+/// Digest of what JSON says, so that a repeat from another serialiser, with other spacing, escapes
+/// or order of fields, is still the same content.
 pub(super) fn content_digest(json: &str) -> u128 {
-    let digest = |json| digest128(&[b"content", json]);
-    if is_spaced(json) { digest(&compact(json)) } else { digest(json.as_bytes()) }
+    let digest = |json: &str| digest128(&[b"content", json.as_bytes()]);
+    if is_plain_text(json) {
+        return digest(json);
+    }
+    match serde_json::from_str::<Value>(json) {
+        Ok(value) => match only_text(&value) {
+            Some(text) => digest(&[BEFORE_TEXT, text, AFTER_TEXT].concat()),
+            // Its objects are maps in the order of their keys.
+            None => digest(&value.to_string()),
+        },
+        // Too deep for a reader: as it is.
+        Err(_) => digest(json),
+    }
 }
 
-/// Whether there is white space between the tokens of JSON text.
-fn is_spaced(json: &str) -> bool {
-    let mut bytes = json.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'"' {
-            while let Some(byte) = bytes.next().filter(|byte| *byte != b'"') {
-                if byte == b'\\' {
-                    bytes.next();
-                }
-            }
-        } else if byte.is_ascii_whitespace() {
-            return true;
-        }
-    }
-    false
+/// Around the text of a body that is one text, as most serialisers write it.
+const BEFORE_TEXT: &str = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":""#;
+const AFTER_TEXT: &str = r#""}}]"#;
+
+/// Whether a body is one text without escapes, written in the usual way: seen without reading it.
+fn is_plain_text(json: &str) -> bool {
+    let text = json.strip_prefix(BEFORE_TEXT).and_then(|text| text.strip_suffix(AFTER_TEXT));
+    text.is_some_and(|text| !text.bytes().any(|byte| matches!(byte, b'"' | b'\\')))
 }
 
-fn compact(json: &str) -> Vec<u8> {
-    let mut compact = Vec::with_capacity(json.len());
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        if in_text {
-            (in_text, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
-        } else if byte.is_ascii_whitespace() {
-            continue;
-        } else {
-            in_text = byte == b'"';
-        }
-        compact.push(byte);
-    }
-    compact
+/// The text of a body that is one text and nothing else.
+fn only_text(body: &Value) -> Option<&str> {
+    let [element] = body.as_array()?.as_slice() else { return None };
+    let (element, content) = (element.as_object()?, element.get("MsgContent")?.as_object()?);
+    let is_alone = element.len() == 2 && content.len() == 1;
+    let is_text = element.get("MsgType")? == "TIMTextElem";
+    content.get("Text")?.as_str().filter(|_| is_alone && is_text)
 }
