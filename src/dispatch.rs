@@ -190,12 +190,16 @@ impl Dispatch {
 
     /// Looks at once at everything that waits for a certificate, also what is due only later.
     pub fn hurry(&self, cert_id: CertId) {
+        self.be_eager(cert_id);
+        self.sweep.notify_one();
+    }
+
+    /// The same at the next look.
+    fn be_eager(&self, cert_id: CertId) {
         let mut eager = self.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !eager.contains(&cert_id) {
             eager.push(cert_id);
         }
-        drop(eager);
-        self.sweep.notify_one();
     }
 
     /// A message was withdrawn: what waits of it for a certificate ends now, also when nothing may

@@ -2,18 +2,15 @@
 //!
 //! Used twice for every message: when it is accepted, and on fresh reads before each sending.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
-use foldhash::HashSet;
 
 use crate::account::{Account, Accounts};
 use crate::credentials::{Certificate, Credentials};
 use crate::model::app::{App, HonourMute};
 use crate::model::certificate::{CertificateStatus, Privacy};
 use crate::model::device::Device;
-use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
+use crate::model::id::{AppId, Conversation, MessageId, UserId};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
@@ -21,12 +18,12 @@ use crate::policy::WindowFacts;
 use crate::policy::{CertificateFacts, DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::preferences::receive_options::ReceiveOptions;
 use crate::preferences::window::open_at;
-use crate::store::keys::{Class, KeyBuilder, KeyReader};
-use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::vendor::Kind;
 
-/// Most withdrawn messages remembered at a time.
-pub const WITHDRAWN_MAX: usize = 1_000_000;
+mod withdrawn;
+
+pub use withdrawn::Withdrawn;
 
 /// Settings of the rules that are the relay's and not an app's.
 #[derive(Clone, Debug)]
@@ -154,6 +151,13 @@ impl Facts {
                 CertificateFacts::Known { status: CertificateStatus::Broken, mismatch: false }
             }
             None => CertificateFacts::Missing,
+            // What is meant to be silent on iPhones is an alert elsewhere.
+            Some(certificate)
+                if is_bare(message)
+                    && certificate.vendor.own(&message.push).kind == Kind::Alert =>
+            {
+                CertificateFacts::NothingToShow
+            }
             Some(certificate) => CertificateFacts::Known {
                 status: certificate.info.status(now),
                 mismatch: !certificate.vendor.profile().platforms.contains(&device.platform)
@@ -202,7 +206,7 @@ pub fn of_message(message: &Message, accepted_at: UnixMs) -> MessageFacts {
         send_failed: message.send_result.is_some_and(|result| result != 0),
         no_push: message.push.push_flag == 1,
         online_only: message.online_only || message.life_time_s == Some(0),
-        empty_custom: is_empty_custom(message),
+        empty_custom: is_bare(message) && !may_be_silent(message),
         with_mute: message.with_mute,
         mention_all: message.mentions.all,
     }
@@ -210,16 +214,19 @@ pub fn of_message(message: &Message, accepted_at: UnixMs) -> MessageFacts {
 
 /// One custom element and no `Desc` anywhere: there is nothing to show
 /// (trtc.io/document/33527, the most often repeated cause of "push not received").
-fn is_empty_custom(message: &Message) -> bool {
+fn is_bare(message: &Message) -> bool {
+    let [Element::Custom { desc, .. }] = message.elements.as_slice() else { return false };
     let push = &message.push;
-    let shows_without_text =
-        push.apns_info.content_available == Some(1) || push.apns_info.live_activity.is_some();
-    let described = filled(&push.desc).is_some()
-        || push.multi_language_content.iter().any(|content| filled(&content.desc).is_some());
-    match message.elements.as_slice() {
-        [Element::Custom { desc, .. }] => desc.is_empty() && !described && !shows_without_text,
-        _ => false,
-    }
+    let mut contents = push.multi_language_content.iter();
+    desc.is_empty()
+        && filled(&push.desc).is_none()
+        && contents.all(|content| filled(&content.desc).is_none())
+}
+
+/// Whether there is a push of this message that shows nothing and has its use all the same.
+fn may_be_silent(message: &Message) -> bool {
+    let own = &message.push.apns_info;
+    own.content_available == Some(1) || own.live_activity.is_some()
 }
 
 /// The conversation as its receivers name it.
@@ -238,63 +245,4 @@ pub fn default_zone(account: &Account) -> Option<&str> {
         .filter(|device| device.time_zone.is_some())
         .max_by_key(|device| device.seen_at)
         .and_then(|device| device.time_zone.as_deref())
-}
-
-/// The withdrawn messages: rows in the store, a set in memory.
-#[derive(Clone)]
-pub struct Withdrawn {
-    store: Arc<dyn Store>,
-    known: Arc<RwLock<HashSet<MessageId>>>,
-}
-
-impl Withdrawn {
-    /// Reads what was withdrawn.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let range = KeyBuilder::new(Class::Withdrawn).prefix();
-        let rows = store.scan(Scope::Everywhere, range, WITHDRAWN_MAX).await?;
-        let id = |key: &Key| KeyReader::new(Class::Withdrawn, key)?.u128().map(MessageId);
-        let known = rows.iter().filter_map(|(key, _)| id(key)).collect();
-        Ok(Withdrawn { store, known: Arc::new(RwLock::new(known)) })
-    }
-
-    /// Whether a message was withdrawn.
-    pub fn holds(&self, message_id: MessageId) -> bool {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.contains(&message_id)
-    }
-
-    /// Withdraws a message: what is queued of it will end as `cancelled`.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn add(&self, message_id: MessageId) -> Result<(), StoreError> {
-        let key = KeyBuilder::new(Class::Withdrawn).u128(message_id.0).finish();
-        let batch = Batch { put: vec![(key, Bytes::new())], ..Batch::default() };
-        self.store.commit(message_id.partition(), batch).await?;
-        let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.insert(message_id);
-        Ok(())
-    }
-
-    /// Forgets messages accepted before `at`: none of them can be queued any more.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn forget_before(&self, at: UnixMs) -> Result<(), StoreError> {
-        let old: Vec<MessageId> = {
-            let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            known.iter().copied().filter(|id| id.accepted_at() < at).collect()
-        };
-        for message_id in old {
-            let key = KeyBuilder::new(Class::Withdrawn).u128(message_id.0).finish();
-            let partition: Partition = message_id.partition();
-            self.store.commit(partition, Batch { delete: vec![key], ..Batch::default() }).await?;
-            let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            known.remove(&message_id);
-        }
-        Ok(())
-    }
 }

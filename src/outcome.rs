@@ -203,12 +203,14 @@ impl Outcome {
                     drawn.ended += 1;
                     drawn.terminals.push(terminal);
                     result.ended = Some(terminal);
-                    // What no vendor was asked about is no push yet.
-                    if let Some(attempt) = result.attempt.as_ref().filter(|_| wanted) {
-                        self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
+                    let words = last_answer(said, terminal, &result, last);
+                    if let Some(attempt) = words {
+                        drawn.sendable.push(terminal);
+                        if wanted {
+                            self.tell(certificate, held, (delivery, attempt, terminal), &mut drawn);
+                        }
                     }
                     if terminal == Terminal::DeadLetter {
-                        let words = result.attempt.as_ref().or(last.get(&delivery.number));
                         dead.push((delivery.clone(), words.cloned()));
                     }
                 }
@@ -233,7 +235,7 @@ impl Outcome {
             drawn.effect.waits_until = Some(soonest);
         }
         if !results.is_empty() {
-            telling::count(certificate, held, &results, &mut drawn.batch);
+            telling::count(certificate, held, &drawn.sendable, &mut drawn.batch);
             let step = Step { at: now, results };
             let order = held.parcel.attempts;
             let id = held.parcel.message_id;
@@ -262,6 +264,21 @@ fn report(parcel: &Settlement, drawn: &Drawn, settled: &mut events::Settled) {
     }
 }
 
+/// What the vendor said last of a delivery that ends so: now, or before it was given up. What no
+/// vendor was asked about is no push yet, and has none.
+fn last_answer<'a>(
+    said: &Said,
+    terminal: Terminal,
+    now: &'a StepResult,
+    before: &'a BTreeMap<u16, Attempt>,
+) -> Option<&'a Attempt> {
+    match (said, terminal) {
+        (Said::Answered { .. }, _) => now.attempt.as_ref(),
+        (Said::Refused { .. }, Terminal::DeadLetter) => before.get(&now.delivery),
+        _ => None,
+    }
+}
+
 /// Whether a delivery's life ended while it waited for another try: the vendor failed it, not time.
 fn gave_up(said: &Said, held: &Held) -> bool {
     held.parcel.attempts > 0 && matches!(said, Said::Refused { terminal: Terminal::Expired, .. })
@@ -286,6 +303,8 @@ struct Drawn {
     queued_bytes: i64,
     events: i64,
     terminals: Vec<Terminal>,
+    /// Ends of those deliveries that a vendor was asked about.
+    sendable: Vec<Terminal>,
 }
 
 /// Whether a sign-in with the secret in force was already renewed for this parcel.

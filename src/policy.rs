@@ -70,8 +70,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "empty_custom_desc",
-        decide: |facts| facts.message.empty_custom.then_some((Reason::EmptyCustomDesc, None)),
-        saw: |facts| json!({ "empty": facts.message.empty_custom }),
+        decide: |facts| nothing_to_show(facts).then_some((Reason::EmptyCustomDesc, None)),
+        saw: |facts| json!({ "empty": nothing_to_show(facts) }),
     },
     Rule {
         name: "self",
@@ -143,6 +143,11 @@ fn text(at: Option<UnixMs>) -> Option<String> {
     at.map(|at| at.to_string())
 }
 
+fn nothing_to_show(facts: &Facts<'_>) -> bool {
+    let certificate = facts.device.map(|device| device.certificate);
+    facts.message.empty_custom || certificate == Some(CertificateFacts::NothingToShow)
+}
+
 /// Whether the conversation's receive option counts for this message at all.
 fn mute_counts(facts: &Facts<'_>) -> bool {
     facts.settings.honour_mute == HonourMute::Always
@@ -200,6 +205,7 @@ fn saw_device_state(facts: &Facts<'_>) -> Value {
 
 fn certificate(facts: &Facts<'_>) -> Option<No> {
     let reason = match facts.device?.certificate {
+        CertificateFacts::NothingToShow => return None,
         CertificateFacts::Missing => Reason::CertNotFound,
         CertificateFacts::Known { mismatch: true, .. } => Reason::CertMismatch,
         CertificateFacts::Known { status, .. } => match status {
@@ -220,7 +226,7 @@ fn certificate(facts: &Facts<'_>) -> Option<No> {
 
 fn saw_certificate(facts: &Facts<'_>) -> Value {
     match facts.device.map(|device| device.certificate) {
-        None => Value::Null,
+        None | Some(CertificateFacts::NothingToShow) => Value::Null,
         Some(CertificateFacts::Missing) => json!({ "status": "missing" }),
         Some(CertificateFacts::Known { status, mismatch }) => {
             json!({ "status": status, "mismatch": mismatch })
@@ -382,6 +388,8 @@ mod tests {
         assert_eq!(on_device(|d| d.presence = Presence::Foreground), Some(Reason::Foreground));
         assert_eq!(on_device(|d| d.presence = Presence::LoggedOut), Some(Reason::LoggedOut));
         assert_eq!(on_device(|d| d.presence = Presence::Kicked), Some(Reason::LoggedOut));
+        let bare = CertificateFacts::NothingToShow;
+        assert_eq!(on_device(|d| d.certificate = bare), Some(Reason::EmptyCustomDesc));
         let week_ago = UnixMs(NOW.0 - 7 * 86_400_000 - 1);
         assert_eq!(on_device(|d| d.seen_at = week_ago), Some(Reason::StaleLogin));
         assert_eq!(on_device(|d| d.certificate = Missing), Some(Reason::CertNotFound));

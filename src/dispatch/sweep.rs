@@ -88,16 +88,22 @@ async fn sweep_lanes(
         let of_lane = queue::of_certificate(cert_id);
         range.start = after_prefix(&of_lane.start);
         let lane = dispatch.lane(cert_id);
-        let due = if eager.contains(&cert_id) {
-            of_lane.clone()
-        } else {
-            queue::due(cert_id, now.after(horizon))
+        let is_eager = eager.contains(&cert_id) || horizon == Duration::MAX;
+        let due = match is_eager {
+            true => of_lane.clone(),
+            false => queue::due(cert_id, now.after(horizon)),
         };
         if lane.room() > 0 {
             lane.drop_unleased(now);
         }
-        let soonest = bring(dispatch, &lane, due, of_lane).await?;
-        next = [next, soonest].into_iter().flatten().min();
+        match bring(dispatch, &lane, due, of_lane).await? {
+            Brought::All { next: soonest } => {
+                next = [next, soonest].into_iter().flatten().min();
+            }
+            // The lane asks for more when it has room; what is due later is meant then as well.
+            Brought::Some if is_eager => dispatch.be_eager(cert_id),
+            Brought::Some => {}
+        }
     }
     Ok(next)
 }
@@ -107,19 +113,27 @@ async fn first(dispatch: &Dispatch, range: Range<Key>) -> Result<Option<Key>, St
     Ok(rows.into_iter().next().map(|(key, _)| key))
 }
 
-/// Claims due rows as long as the lane has room. Answers when its next row is due.
+/// What a lane got.
+enum Brought {
+    /// Every row that was meant; when the next one is due.
+    All { next: Option<UnixMs> },
+    /// As many as it has room for.
+    Some,
+}
+
+/// Claims due rows as long as the lane has room.
 async fn bring(
     dispatch: &Arc<Dispatch>,
     lane: &Lane,
     mut due: Range<Key>,
     of_lane: Range<Key>,
-) -> Result<Option<UnixMs>, StoreError> {
+) -> Result<Brought, StoreError> {
     loop {
         let room = lane.room().min(PAGE);
         if room == 0 {
             let left = first(dispatch, due).await?;
             lane.fell_behind(left.as_ref().and_then(queue::due_of));
-            return Ok(None);
+            return Ok(Brought::Some);
         }
         let rows = dispatch.rooms.store.scan(Scope::Everywhere, due.clone(), room).await?;
         let last_page = rows.len() < room;
@@ -150,10 +164,10 @@ async fn bring(
     }
     let behind = due.end..of_lane.end;
     if behind.start >= behind.end {
-        return Ok(None);
+        return Ok(Brought::All { next: None });
     }
     let next = first(dispatch, behind).await?;
-    Ok(next.as_ref().and_then(queue::due_of))
+    Ok(Brought::All { next: next.as_ref().and_then(queue::due_of) })
 }
 
 /// Moves rows forward by the lease; whoever moves a row first has it.

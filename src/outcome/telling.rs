@@ -13,19 +13,17 @@ use crate::results::event::{About, DeviceRetired, Event, PushResult, Stage};
 use crate::statistics::{self, Count, Day};
 use crate::store::Batch;
 use crate::telemetry::events;
-use crate::trace::{Attempt, StepResult};
+use crate::trace::Attempt;
 use crate::vendor::Verdict;
 
-/// Counts the pushes that ended at their vendor.
+/// Counts the pushes that ended so after their vendor was asked.
 pub fn count(
     certificate: Option<&Certificate>,
     held: &Held,
-    results: &[StepResult],
+    ended: &[Terminal],
     batch: &mut Batch,
 ) {
     let (app, day) = (held.parcel.app, Day::of(held.parcel.message_id.accepted_at()));
-    let asked = results.iter().filter(|result| result.attempt.is_some());
-    let ended: Vec<Terminal> = asked.filter_map(|result| result.ended).collect();
     let sent = ended.iter().filter(|terminal| **terminal == Terminal::Pushed).count();
     for (count, by) in [(Count::Sendable, ended.len()), (Count::Sent, sent)] {
         if by != 0 {

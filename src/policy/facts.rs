@@ -97,6 +97,8 @@ pub enum CertificateFacts {
         /// It belongs to a vendor that does not serve the device's platform.
         mismatch: bool,
     },
+    /// Its vendor shows every push, and of this message there is nothing to show.
+    NothingToShow,
 }
 
 /// What the rules see of a device.

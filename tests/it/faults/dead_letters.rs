@@ -83,6 +83,9 @@ async fn what_died_behind_an_open_breaker_keeps_the_vendors_last_words() {
     assert_eq!(ledger["terminals"], json!({ "dead_letter": 1 }));
     let letters = relay.admin.get(&relay.path("/dead-letters")).await;
     assert_eq!(letters["dead_letters"][0]["status"], 500);
+    // It counts as a push that failed, and so the chat server is told as well.
+    let counted = relay.admin.get(&relay.path("/statistics")).await["total"].clone();
+    assert_eq!((&counted["sendable"], &counted["sent"]), (&json!(1), &json!(0)), "{counted}");
     // A replay on a paused lane whose new life ends too is a dead letter no more: never tried.
     relay.admin.post(&relay.path("/dead-letters/replay"), &json!({ "life_time_s": 5 })).await;
     let ledger = stage.settle(&relay, Duration::from_secs(6)).await;

@@ -10,7 +10,7 @@ use offpush::config::sections::Engine;
 use offpush::sim::phones::TokenLife;
 use serde_json::{Value, json};
 
-use crate::harness::{Relay, text, token_of, until};
+use crate::harness::{Relay, Sims, text, token_of, until};
 use crate::policy::{Timed, night, traced};
 
 /// Rows that no decision about a delivery answers, and what does.
@@ -308,4 +308,33 @@ async fn of_time(seen: &mut Seen<'_>) {
     seen.sent("sora", |_| {}).await;
     seen.examined("sora").await;
     assert_eq!(seen.relay().admin.get("/v1/ledger").await["balanced"], true);
+}
+
+#[tokio::test]
+async fn what_is_silent_on_an_iphone_shows_nothing_elsewhere_either() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    for vendor in ["apns", "fcm"] {
+        let cert_id = relay.certificate(&sims, vendor).await;
+        relay.device("joon", vendor, cert_id, 1).await;
+    }
+    let mut message = text("mina", "joon", 1, "");
+    message["MsgBody"] = json!([{ "MsgType": "TIMCustomElem", "MsgContent": { "Data": "d" } }]);
+    message["OfflinePushInfo"] = json!({ "ApnsInfo": { "ContentAvailable": 1 } });
+    let taken = relay.send(&message).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    let ended: Vec<_> = explained["deliveries"]
+        .as_array()
+        .expect("deliveries")
+        .iter()
+        .map(|one| (one["vendor"].clone(), one["state"].clone(), one["reason"].clone()))
+        .collect();
+    let nothing = json!("empty_custom_desc");
+    assert_eq!(
+        ended,
+        [
+            (json!("apns"), json!("pushed"), Value::Null),
+            (json!("fcm"), json!("suppressed"), nothing)
+        ]
+    );
 }
