@@ -27,6 +27,7 @@ use foldhash::HashMap;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::transport::connect::Origin;
+use crate::transport::connection::Slot;
 use crate::transport::exchange::Failure;
 use crate::transport::pool::{Pool, PoolKey};
 use crate::transport::proxy::ProxyUrl;
@@ -79,6 +80,28 @@ pub struct Lane {
     pub identity: Option<Arc<ClientIdentity>>,
     /// Longest wait for the whole answer, connecting included.
     pub deadline: Duration,
+}
+
+/// Room for one request on a connection; given back when dropped.
+pub struct Room {
+    slot: Slot,
+    pool: Arc<Pool>,
+}
+
+impl Room {
+    /// How many requests the lane's connections carry at a time, when that is few: each HTTP/1.1
+    /// connection carries one.
+    pub fn requests_max(&self) -> Option<usize> {
+        self.slot.connection.is_http1().then(|| self.pool.http1_connections_max())
+    }
+}
+
+/// What it means that the time was up, by whether the peer may have seen the request.
+fn late(handed: bool) -> TransportError {
+    match handed {
+        true => TransportError::Lost("no answer within the deadline".to_owned()),
+        false => TransportError::NotSent("no free connection within the deadline".to_owned()),
+    }
 }
 
 /// One HTTP answer, whatever its status.
@@ -157,6 +180,8 @@ pub struct TransportConfig {
     pub body_bytes_max: usize,
     /// Most connections of one lane to one origin; at least 1.
     pub connections_per_lane_max: usize,
+    /// The same where a connection carries one request at a time, with HTTP/1.1; at least 1.
+    pub http1_connections_per_lane_max: usize,
     /// Most concurrent requests on one HTTP/2 connection, whatever the peer allows; at least 1.
     pub streams_per_connection_max: usize,
 }
@@ -173,6 +198,7 @@ impl Default for TransportConfig {
             ping_interval: Duration::from_secs(30),
             body_bytes_max: 256 * 1_024,
             connections_per_lane_max: 8,
+            http1_connections_per_lane_max: 32,
             streams_per_connection_max: 500,
         }
     }
@@ -210,6 +236,42 @@ impl Transport {
         })
     }
 
+    /// Room for one request to where `uri` leads. It is waited for at most half of `lane.deadline`;
+    /// `None` when all connections are busy for so long, which is no failure of the peer.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection at all.
+    pub async fn room(&self, lane: &Lane, uri: &Uri) -> Result<Option<Room>, TransportError> {
+        let pool = self.pool(lane, uri)?;
+        if let Some(slot) = pool.pick() {
+            return Ok(Some(Room { slot, pool }));
+        }
+        match tokio::time::timeout(lane.deadline / 2, pool.acquire()).await {
+            Ok(slot) => slot.map(|slot| Some(Room { slot, pool })),
+            Err(_) if pool.is_open() => Ok(None),
+            Err(_) => Err(TransportError::NotSent("no connection in time".to_owned())),
+        }
+    }
+
+    /// Sends one request where there is room for it, as [`Transport::send`] does; its answer may
+    /// take all of `lane.deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::send`].
+    pub async fn send_in(
+        &self,
+        room: Room,
+        lane: &Lane,
+        request: &Request,
+    ) -> Result<Reply, TransportError> {
+        let mut handed = false;
+        let attempts = self.attempts(room, request, &mut handed);
+        let result = tokio::time::timeout(lane.deadline, attempts).await;
+        result.unwrap_or_else(|_| Err(late(handed)))
+    }
+
     /// Sends one request and waits for its whole answer, at most `lane.deadline`.
     ///
     /// A request the peer refused to begin (REFUSED_STREAM, GOAWAY, a connection found closed) is
@@ -221,16 +283,13 @@ impl Transport {
     /// answer, not an error.
     pub async fn send(&self, lane: &Lane, request: &Request) -> Result<Reply, TransportError> {
         let mut handed = false;
-        let attempts = self.attempts(lane, request, &mut handed);
-        match tokio::time::timeout(lane.deadline, attempts).await {
-            Ok(result) => result,
-            Err(_) if handed => {
-                Err(TransportError::Lost("no answer within the deadline".to_owned()))
-            }
-            Err(_) => {
-                Err(TransportError::NotSent("no free connection within the deadline".to_owned()))
-            }
-        }
+        let sent = async {
+            let pool = self.pool(lane, &request.uri)?;
+            let room = Room { slot: pool.acquire().await?, pool };
+            self.attempts(room, request, &mut handed).await
+        };
+        let result = tokio::time::timeout(lane.deadline, sent).await;
+        result.unwrap_or_else(|_| Err(late(handed)))
     }
 
     /// Stops using connections of `cert` with a generation below `generation_below`. Requests in
@@ -265,17 +324,16 @@ impl Transport {
 
     async fn attempts(
         &self,
-        lane: &Lane,
+        room: Room,
         request: &Request,
         handed: &mut bool,
     ) -> Result<Reply, TransportError> {
-        let pool = self.pool(lane, &request.uri)?;
+        let Room { mut slot, pool } = room;
         let mut replays_left = REPLAYS_MAX;
         // A connection that turned out to be closed costs nothing and leaves the pool, so every
         // one the pool may hold can be found closed before a fresh one is opened.
-        let mut stale_left = self.inner.config.connections_per_lane_max.max(1);
+        let mut stale_left = pool.connections_max();
         loop {
-            let slot = pool.acquire().await?;
             match slot.exchange(request, self.inner.config.body_bytes_max, handed).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Stale(_)) if stale_left > 0 => stale_left -= 1,
@@ -287,6 +345,7 @@ impl Transport {
                 Err(Failure::Handshake(why)) => return Err(TransportError::Handshake(why)),
             }
             *handed = false;
+            slot = pool.acquire().await?;
         }
     }
 

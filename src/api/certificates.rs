@@ -144,7 +144,7 @@ pub async fn change(
 ) -> Result<Json<CertificateView>, ApiError> {
     let cert_id = cert_id_of(&cert_id)?;
     let old = api.credentials.info_of(app.app, cert_id).ok_or(CredentialsError::NotFound)?;
-    let draft = read_draft(&api, request, Some(&old.vendor)).await?;
+    let draft = read_draft(&api, request, Some(&old)).await?;
     check_app(&draft, app.app)?;
     let now = api.clock.now();
     let certificate = api.credentials.change(app.app, cert_id, draft, now).await?;
@@ -162,11 +162,11 @@ fn check_app(draft: &Draft, asked: AppId) -> Result<(), ApiError> {
     }
 }
 
-/// Reads an upload: JSON, or a form with the file.
+/// Reads an upload, or a change of `old`: JSON, or a form with the file.
 async fn read_draft(
     api: &Arc<Api>,
     request: Request,
-    vendor: Option<&str>,
+    old: Option<&CertificateInfo>,
 ) -> Result<Draft, ApiError> {
     let is_form = request
         .headers()
@@ -174,10 +174,35 @@ async fn read_draft(
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.starts_with("multipart/form-data"));
     if !is_form {
-        return body::read(Bytes::from_request(request, api).await);
+        let body = Bytes::from_request(request, api).await?;
+        return match old.and_then(|old| with_options_of(old, &body)) {
+            Some(whole) => body::read_slice(&whole),
+            None => body::read_slice(&body),
+        };
     }
     let form = Multipart::from_request(request, api).await.map_err(|_| unreadable_form())?;
-    draft_of_form(form, vendor).await
+    draft_of_form(form, old).await
+}
+
+/// A change whose options are given in part, with the others as they are: whoever changes a sound
+/// must not lose the privacy level. `None` when there is nothing to add.
+fn with_options_of(old: &CertificateInfo, body: &[u8]) -> Option<Vec<u8>> {
+    let mut change: Value = serde_json::from_slice(body).ok()?;
+    complete_options(old, change.get_mut("options")?);
+    serde_json::to_vec(&change).ok()
+}
+
+/// Adds the options that are not given; `null` makes one what it is when nobody sets it.
+fn complete_options(old: &CertificateInfo, options: &mut Value) {
+    let Some(given) = options.as_object_mut() else { return };
+    let Ok(Value::Object(mut whole)) = serde_json::to_value(&old.options) else { return };
+    for (name, value) in std::mem::take(given) {
+        if value.is_null() && whole.remove(&name).is_some() {
+            continue;
+        }
+        whole.insert(name, value);
+    }
+    *given = whole;
 }
 
 type Parts = (BTreeMap<String, String>, Option<(String, Bytes)>);
@@ -212,11 +237,10 @@ fn unreadable_form() -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "form_malformed", "the form cannot be read")
 }
 
-async fn draft_of_form(form: Multipart, vendor: Option<&str>) -> Result<Draft, ApiError> {
+async fn draft_of_form(form: Multipart, old: Option<&CertificateInfo>) -> Result<Draft, ApiError> {
     let (mut fields, file) = parts_of_form(form).await?;
-    let is_known = vendor.is_some();
     let mut draft = Draft {
-        vendor: fields.remove("vendor").or_else(|| vendor.map(str::to_owned)),
+        vendor: fields.remove("vendor").or_else(|| old.map(|old| old.vendor.clone())),
         name: fields.remove("name"),
         ..Draft::default()
     };
@@ -234,15 +258,18 @@ async fn draft_of_form(form: Multipart, vendor: Option<&str>) -> Result<Draft, A
         draft.enabled = Some(enabled);
     }
     if let Some(text) = fields.remove("options") {
-        let options: Value = serde_json::from_str(&text)
+        let mut options: Value = serde_json::from_str(&text)
             .map_err(|_| ApiError::bad("field_malformed", "options", "options must be JSON"))?;
+        if let Some(old) = old {
+            complete_options(old, &mut options);
+        }
         draft.options = Some(of_field("options", options)?);
     }
     let Some((file_name, bytes)) = file else {
         // What is there already may be changed without its secret; anything else in the form
         // would be a part of one.
         return match fields.keys().next() {
-            None if is_known => Ok(draft),
+            None if old.is_some() => Ok(draft),
             _ => Err(ApiError::bad("missing_field", "file", "the form has no file")),
         };
     };

@@ -1,10 +1,12 @@
 //! Devices: registered, listed, logged out, and where their app is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,6 +25,9 @@ use crate::registry::{Registration, StateReport};
 
 /// Longest descriptive text of a device: brand, locale, version.
 const TEXT_BYTES_MAX: usize = 64;
+
+/// Most unknown fields of a registration that are named in its answer.
+const IGNORED_MAX: usize = 8;
 
 /// Devices on one page when the caller does not say.
 const PAGE: usize = 100;
@@ -47,6 +52,10 @@ struct Register {
     app_version: Option<String>,
     #[serde(default)]
     sound: Option<String>,
+    #[serde(default, rename = "isTPNSToken")]
+    is_tpns_token: Option<bool>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, IgnoredAny>,
 }
 
 /// Body of a state report.
@@ -151,7 +160,8 @@ pub async fn register(
     body: Body,
 ) -> Result<Json<DeviceView>, ApiError> {
     let device_id = device_id_of(&device_id)?;
-    let given: Register = body::read(body)?;
+    let mut given: Register = body::read(body)?;
+    let unknown = std::mem::take(&mut given.unknown);
     let certificate = api
         .credentials
         .get_of(app.app, given.cert_id)
@@ -159,7 +169,15 @@ pub async fn register(
     let registration = check(given, device_id, &certificate)?;
     let now = api.clock.now();
     let device = api.registry.register(app.app, &user, &registration, now).await?;
-    Ok(Json(view(&api, &user, &device)))
+    let mut view = view(&api, &user, &device);
+    view.warnings.extend(ignored(&unknown));
+    Ok(Json(view))
+}
+
+/// Fields that are none of a registration's, such as `timezone`: whoever misspells one should see.
+fn ignored(unknown: &BTreeMap<String, IgnoredAny>) -> impl Iterator<Item = String> {
+    let names = unknown.keys().filter(|name| name.len() <= TEXT_BYTES_MAX);
+    names.take(IGNORED_MAX).map(|name| format!("{name} is no field of a registration: ignored"))
 }
 
 fn no_certificate(cert_id: CertId) -> ApiError {
@@ -172,6 +190,10 @@ fn check(
     device_id: DeviceId,
     certificate: &Certificate,
 ) -> Result<Registration, ApiError> {
+    if given.is_tpns_token == Some(true) {
+        let message = "tokens of TPNS are not served: register the token of the phone's vendor";
+        return Err(ApiError::bad("token_malformed", "isTPNSToken", message));
+    }
     if given.token.trim().is_empty() {
         return Err(ApiError::bad("22003", "token", "token is empty"));
     }

@@ -30,6 +30,10 @@ impl Credentials {
             Some(chosen) if known.contains_key(&chosen) || aside.contains_key(&chosen) => {
                 Err(CredentialsError::Taken(chosen))
             }
+            // Clients report 0 when they have no number to report.
+            Some(CertId(0)) => {
+                Err(refused("cert_id_malformed", "cert_id", "a cert_id is from 1 to 4294967295"))
+            }
             Some(chosen) => Ok(chosen),
             None => Ok(CertId(highest.checked_add(1).ok_or_else(|| {
                 refused("cert_id_exhausted", "cert_id", "no number is left: choose a free one")

@@ -1,7 +1,7 @@
 //! One certificate's lane: what waits in memory (`waiting`), how fast it goes out (`pace`), and
 //! what is learned from the vendor's answers.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Lane {
     /// Since when this lane runs; 0 before the first look.
     running_since: AtomicU64,
     in_flight_max: usize,
+    /// Parcels at the vendor at a time.
+    parcels_at_once: AtomicUsize,
     parcels_max: usize,
     suspects_max: usize,
     /// Found once: looking for it takes as long as a rule.
@@ -70,6 +72,7 @@ impl Lane {
             behind_since: AtomicU64::new(u64::MAX),
             running_since: AtomicU64::new(0),
             in_flight_max: settings.in_flight_max,
+            parcels_at_once: AtomicUsize::new(usize::MAX),
             parcels_max: settings.parcels_in_memory,
             suspects_max: settings.suspects_max,
             latency: OnceLock::new(),
@@ -211,12 +214,23 @@ impl Lane {
     /// but what is not written down yet has its own limit.
     fn has_room(&self, pace: &Pace) -> bool {
         pace.in_flight < self.in_flight_max
+            && pace.parcels < self.parcels_at_once.load(Ordering::Relaxed)
             && pace.unsettled < self.in_flight_max.saturating_mul(UNSETTLED_FACTOR)
+    }
+
+    /// How many requests the connections carry at a time; `None` for more than a lane needs. What
+    /// is started beyond them waits for its turn, while something more urgent may come.
+    pub fn set_parcels_at_once(&self, most: Option<usize>) {
+        let most = most.unwrap_or(usize::MAX);
+        if self.parcels_at_once.load(Ordering::Relaxed) != most {
+            self.parcels_at_once.store(most, Ordering::Relaxed);
+        }
     }
 
     /// A parcel of so many deliveries is no longer at the vendor. Whoever says so takes the next.
     pub fn answered(&self, deliveries: usize) {
         let mut pace = self.pace();
+        pace.parcels = pace.parcels.saturating_sub(1);
         pace.in_flight = pace.in_flight.saturating_sub(deliveries);
     }
 

@@ -11,7 +11,7 @@ use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
 use crate::model::id::{DeviceId, Token, UserId};
-use crate::model::message::Notice;
+use crate::model::message::{Message, Notice};
 use crate::model::reason::{Reason, Terminal};
 use crate::outcome::{self, Said};
 use crate::policy::{self, Phase};
@@ -21,7 +21,7 @@ use crate::render::{Collapse, Reader, RenderRequest, render};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
-use crate::transport::{Lane as Connections, Reply, TransportError};
+use crate::transport::{Lane as Connections, Reply, Room, TransportError};
 use crate::vendor::clocks::{self, Exchange};
 use crate::vendor::{
     AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict, reply,
@@ -29,6 +29,13 @@ use crate::vendor::{
 
 /// Refused TLS handshakes in a row that mean the client certificate is refused.
 const HANDSHAKES_MAX: u32 = 3;
+
+/// How long the second look at the rules holds. A push that waits longer for its turn on a
+/// connection is looked at once more when it has it.
+const LOOK_HOLDS: Duration = Duration::from_millis(250);
+
+/// How long what found all connections busy is left alone.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Rest of a lease below which it is renewed before sending: a request must end within it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
@@ -47,6 +54,8 @@ struct Ready<'a> {
     connections: Connections,
     /// The parcel was refused before, so what is refused now was signed just now.
     renewed: bool,
+    notification: Notification,
+    held: &'a Held,
 }
 
 impl Sender {
@@ -104,7 +113,9 @@ impl Dispatch {
     /// still ours.
     async fn renew_lease(&self, held: &mut Held) -> bool {
         let now = self.rooms.clock.now();
-        let needed = now.after(self.settings.request_deadline).after(LEASE_MARGIN);
+        let deadline = self.settings.request_deadline;
+        // The wait for a connection takes half of it at most.
+        let needed = now.after(deadline).after(deadline / 2).after(LEASE_MARGIN);
         if held.leased_until > needed {
             return true;
         }
@@ -139,8 +150,8 @@ impl Dispatch {
             }
             None => None,
         };
-        let mut said: Vec<Option<Said>> = self.look_again(held).await?;
-        let open: Vec<usize> = (0..said.len()).filter(|index| said[*index].is_none()).collect();
+        let mut said = self.look_again(&mut held.parcel, &held.message).await?;
+        let open = unsaid(&said);
         let generation = lane.generation();
         if let (Some(certificate), Some(access)) = (certificate, access)
             && !open.is_empty()
@@ -155,14 +166,9 @@ impl Dispatch {
                     vec![said; open.len()]
                 }
             };
-            for (index, answer) in open.into_iter().zip(answers) {
-                said[index] = Some(answer);
-            }
+            answer_for(&mut said, open, answers);
         }
-        let now = self.rooms.clock.now();
-        let postponed = || Said::Postponed { until: now.after(LEASE_MARGIN) };
-        let said = said.into_iter().map(|said| said.unwrap_or_else(postponed)).collect();
-        Ok((said, generation))
+        Ok((self.postponed(said), generation))
     }
 
     /// How the deliveries of a parcel stand now. A device that got another token meanwhile gets the
@@ -189,14 +195,17 @@ impl Dispatch {
     }
 
     /// Asks the rules again on fresh reads; `None` for what may go out.
-    async fn look_again(&self, held: &mut Held) -> Result<Vec<Option<Said>>, StoreError> {
-        let standings = self.standings(&mut held.parcel).await?;
-        let parcel = &held.parcel;
+    async fn look_again(
+        &self,
+        parcel: &mut Parcel,
+        said_there: &Message,
+    ) -> Result<Vec<Option<Said>>, StoreError> {
+        let standings = self.standings(parcel).await?;
         let now = self.rooms.clock.now();
         let app = self.rooms.apps.get(parcel.app);
-        let digests = app.as_ref().is_some_and(|app| digest::wanted(app, &held.message));
+        let digests = app.as_ref().is_some_and(|app| digest::wanted(app, said_there));
         let settings = self.rooms.facts.rule_settings(app.as_deref());
-        let mut message = crate::facts::of_message(&held.message, parcel.message_id.accepted_at());
+        let mut message = crate::facts::of_message(said_there, parcel.message_id.accepted_at());
         message.expires_at = parcel.expires_at;
         let mut said = Vec::with_capacity(parcel.deliveries.len());
         for (delivery, standing) in parcel.deliveries.iter().zip(&standings) {
@@ -204,9 +213,9 @@ impl Dispatch {
             let asked = (&delivery.user, account);
             let facts = &self.rooms.facts;
             let receiver =
-                facts.receiver(parcel.app, &held.message, parcel.message_id, asked, now).await?;
+                facts.receiver(parcel.app, said_there, parcel.message_id, asked, now).await?;
             let device = account.device(&delivery.device_id).map(|device| {
-                let mut facts = facts.device(parcel.app, &held.message, device, now);
+                let mut facts = facts.device(parcel.app, said_there, device, now);
                 let is_same = device.cert_id == parcel.cert_id && device.token == delivery.token;
                 facts.token_elsewhere = !(is_same && standing.owns_token);
                 facts
@@ -242,32 +251,15 @@ impl Dispatch {
             Ok(notification) => notification,
             Err(why) => return vec![Said::TooLarge { why }; open.len()],
         };
-        let targets: Vec<Target> = open
-            .iter()
-            .map(|index| {
-                let delivery = &held.parcel.deliveries[*index];
-                Target {
-                    token: delivery.token.clone(),
-                    push_id: held.parcel.message_id.push_id(delivery.number),
-                    badge: delivery.badge,
-                }
-            })
-            .collect();
-        let call = Call {
-            certificate: &certificate.sending,
-            access: access.as_ref(),
-            notification: &notification,
-            targets: &targets,
-            now: self.rooms.clock.now(),
-        };
-        let pushes = certificate.vendor.encode(&call);
         let renewed = outcome::was_renewed(Some(certificate), held);
-        let ready = Ready { certificate, access, connections, renewed };
+        let ready = Ready { certificate, access, connections, renewed, notification, held };
+        let targets = targets(&held.parcel, open);
+        let pushes = self.encode(&ready, &targets);
         let mut said = Vec::with_capacity(open.len());
         if let [push] = pushes.as_slice() {
-            said.extend(self.push(lane, &ready, push, &targets).await);
+            said.extend(self.push(lane, &ready, push, &targets, open).await);
         } else {
-            let sent = pushes.iter().map(|push| self.push(lane, &ready, push, &targets));
+            let sent = pushes.iter().map(|push| self.push(lane, &ready, push, &targets, open));
             said.extend(join_all(sent).await.into_iter().flatten());
         }
         if let Some(access) = &ready.access {
@@ -319,18 +311,98 @@ impl Dispatch {
         Ok(notification)
     }
 
-    /// One request and its answers, one per target it carries.
+    fn encode(&self, ready: &Ready<'_>, targets: &[Target]) -> Vec<Push> {
+        ready.certificate.vendor.encode(&Call {
+            certificate: &ready.certificate.sending,
+            access: ready.access.as_ref(),
+            notification: &ready.notification,
+            targets,
+            now: self.rooms.clock.now(),
+        })
+    }
+
+    /// One request when its turn on a connection has come, and its answers: one for each of the
+    /// deliveries at `open` that it carries.
     async fn push(
         &self,
         lane: &Lane,
         ready: &Ready<'_>,
         push: &Push,
         targets: &[Target],
+        open: &[usize],
     ) -> Vec<Said> {
-        let targets = &targets[push.targets.clone()];
+        let (targets, open) = (&targets[push.targets.clone()], &open[push.targets.clone()]);
+        let asked = self.rooms.clock.instant();
+        let room = self.rooms.transport.room(&ready.connections, &push.request.uri).await;
+        match room {
+            Ok(Some(room)) => {
+                lane.set_parcels_at_once(room.requests_max());
+                let waited = self.rooms.clock.instant().saturating_duration_since(asked);
+                match waited > LOOK_HOLDS {
+                    true => self.push_anew(lane, ready, room, open).await,
+                    false => self.push_in(lane, ready, room, (push, targets)).await,
+                }
+            }
+            // That we are busy says nothing of the vendor, and is no try.
+            Ok(None) => {
+                let until = self.rooms.clock.now().after(BUSY_WAIT);
+                vec![Said::Postponed { until }; open.len()]
+            }
+            Err(error) => {
+                let vendor = ready.certificate.vendor.profile().name;
+                events::request_unanswered(vendor, error.cause());
+                let answer = unanswered(lane, ready.certificate, &error);
+                vec![Said::Answered { answer, status: 0, latency: Duration::ZERO }; open.len()]
+            }
+        }
+    }
+
+    /// The same when so much time has passed that the rules are to be asked once more.
+    async fn push_anew(
+        &self,
+        lane: &Lane,
+        ready: &Ready<'_>,
+        room: Room,
+        open: &[usize],
+    ) -> Vec<Said> {
+        let whole = &ready.held.parcel;
+        let mut part = whole.emptied();
+        part.deliveries.extend(open.iter().map(|index| whole.deliveries[*index].clone()));
+        let mut said = match self.look_again(&mut part, &ready.held.message).await {
+            Ok(said) => said,
+            Err(error) => {
+                tracing::warn!(%error, "a parcel's facts cannot be read");
+                return self.postponed(vec![None; open.len()]);
+            }
+        };
+        let open = unsaid(&said);
+        let targets = targets(&part, &open);
+        // They fit into one request: there were as many or more in the one before.
+        if let Some(push) = self.encode(ready, &targets).first() {
+            let answers = self.push_in(lane, ready, room, (push, &targets)).await;
+            answer_for(&mut said, open, answers);
+        }
+        self.postponed(said)
+    }
+
+    /// What nothing was said about waits a moment.
+    fn postponed(&self, said: Vec<Option<Said>>) -> Vec<Said> {
+        let until = self.rooms.clock.now().after(LEASE_MARGIN);
+        said.into_iter().map(|said| said.unwrap_or(Said::Postponed { until })).collect()
+    }
+
+    /// One request where there is room for it, and its answers: one for each target.
+    async fn push_in(
+        &self,
+        lane: &Lane,
+        ready: &Ready<'_>,
+        room: Room,
+        (push, targets): (&Push, &[Target]),
+    ) -> Vec<Said> {
         let vendor = ready.certificate.vendor;
         let (sent, started) = (self.rooms.clock.now(), self.rooms.clock.instant());
-        let replied = self.rooms.transport.send(&ready.connections, &push.request).await;
+        let transport = &self.rooms.transport;
+        let replied = transport.send_in(room, &ready.connections, &push.request).await;
         let latency = started.elapsed();
         lane.request_took(vendor.profile().name, latency);
         let (status, answers) = match replied {
@@ -353,6 +425,28 @@ impl Dispatch {
         };
         answers.into_iter().map(|answer| Said::Answered { answer, status, latency }).collect()
     }
+}
+
+/// The deliveries that no rule said no to.
+fn unsaid(said: &[Option<Said>]) -> Vec<usize> {
+    (0..said.len()).filter(|index| said[*index].is_none()).collect()
+}
+
+/// Puts what the vendor said of the deliveries at `open` among what the rules said of the others.
+fn answer_for(said: &mut [Option<Said>], open: Vec<usize>, answers: Vec<Said>) {
+    for (index, answer) in open.into_iter().zip(answers) {
+        said[index] = Some(answer);
+    }
+}
+
+/// What a request carries for the deliveries at `open`.
+fn targets(parcel: &Parcel, open: &[usize]) -> Vec<Target> {
+    let target = |delivery: &Delivery| Target {
+        token: delivery.token.clone(),
+        push_id: parcel.message_id.push_id(delivery.number),
+        badge: delivery.badge,
+    };
+    open.iter().map(|index| target(&parcel.deliveries[*index])).collect()
 }
 
 /// What the registry is asked of deliveries.

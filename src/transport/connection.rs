@@ -40,6 +40,8 @@ pub struct Life {
     answers: AtomicUsize,
     /// How many it had at the last look of the PING timer.
     answers_before: AtomicUsize,
+    /// We gave up on a request here.
+    given_up: AtomicBool,
     /// Some request has ended here, well or badly.
     finished: AtomicBool,
     /// Some request has ended here since the last look of the idle timer.
@@ -64,6 +66,7 @@ impl Life {
             draining: AtomicBool::new(false),
             answers: AtomicUsize::new(0),
             answers_before: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             warm: AtomicBool::new(!http2),
@@ -137,7 +140,7 @@ impl Life {
     }
 
     /// A connection that ended before the peer answered anything is a failure to connect, and
-    /// whoever waits for it must hear of it.
+    /// whoever waits for it must hear of it: unless it ended because we did not wait longer.
     fn ended(&self, error: Option<String>) {
         if let Some(error) = &error {
             tracing::debug!(error, "a connection ended");
@@ -145,6 +148,7 @@ impl Life {
         if let Some(pool) = self.pool.upgrade()
             && self.answers.load(Ordering::Relaxed) == 0
             && self.alert.get().is_none()
+            && !self.given_up.load(Ordering::Relaxed)
         {
             pool.failed(TransportError::NotSent(match error {
                 Some(error) => format!("closed at once: {error}"),
@@ -297,6 +301,9 @@ pub struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if self.asked.is_some() {
+            self.connection.life.given_up.store(true, Ordering::Relaxed);
+        }
         if let Sender::Http1(sender) = &self.connection.sender
             && sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
         {

@@ -64,7 +64,9 @@ impl Slot {
                 }
                 let request = http1_request(request)?;
                 *handed = true;
+                self.asked = Some(self.connection.answers());
                 let sent = sender.try_send_request(request).await;
+                self.asked = None;
                 let answer = sent.map_err(|why| self.judge_http1(why))?;
                 self.connection.answered();
                 let (reply, whole) = self.read(answer, body_bytes_max).await?;

@@ -141,6 +141,24 @@ impl Pool {
         }
     }
 
+    /// Whether there is a connection, however busy.
+    pub fn is_open(&self) -> bool {
+        !self.open.load().is_empty()
+    }
+
+    /// Most connections of this pool, by what its peer speaks.
+    pub fn connections_max(&self) -> usize {
+        match self.open.load().first().is_some_and(|connection| connection.is_http1()) {
+            true => self.http1_connections_max(),
+            false => self.config.connections_per_lane_max.max(1),
+        }
+    }
+
+    /// Most connections of this pool when its peer speaks HTTP/1.1.
+    pub fn http1_connections_max(&self) -> usize {
+        self.config.http1_connections_per_lane_max.max(1)
+    }
+
     /// Told when room appears; connections keep it to tell.
     pub fn freed(&self) -> Arc<Notify> {
         self.freed.clone()
@@ -173,7 +191,8 @@ impl Pool {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pick(&self) -> Option<Slot> {
+    /// Room that a connection has now.
+    pub fn pick(&self) -> Option<Slot> {
         let open = self.open.load();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..open.len()).find_map(|step| open[first.wrapping_add(step) % open.len()].try_acquire())
@@ -197,7 +216,7 @@ impl Pool {
         let http1 = open.first().is_some_and(|connection| connection.is_http1());
         let at_once = if http1 { HTTP1_CONNECTS_AT_ONCE } else { 1 };
         let total = open.len() + opening.in_progress;
-        if opening.in_progress < at_once && total < self.config.connections_per_lane_max.max(1) {
+        if opening.in_progress < at_once && total < self.connections_max() {
             opening.in_progress += 1;
             // Its own task: the request that wanted it may give up, others still wait for it.
             tokio::spawn(self.clone().open());

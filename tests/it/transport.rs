@@ -41,21 +41,24 @@ fn send_to(transport: &Transport, lane: Lane, uri: String) -> Sent {
     send_body(transport, lane, uri, BODY)
 }
 
-fn send_body(transport: &Transport, lane: Lane, uri: String, body: impl Into<Bytes>) -> Sent {
+fn request(uri: &str, body: impl Into<Bytes>) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert("apns-topic", HeaderValue::from_static("com.example.app"));
-    let request = Request {
-        method: Method::POST,
-        uri: uri.parse().expect("a uri"),
-        headers,
-        body: body.into(),
-    };
+    Request { method: Method::POST, uri: uri.parse().expect("a uri"), headers, body: body.into() }
+}
+
+fn send_body(transport: &Transport, lane: Lane, uri: String, body: impl Into<Bytes>) -> Sent {
+    let request = request(&uri, body);
     let transport = transport.clone();
     tokio::spawn(async move { transport.send(&lane, &request).await })
 }
 
 fn send(transport: &Transport, lane: Lane, peer: &Peer) -> Sent {
-    send_to(transport, lane, format!("http://127.0.0.1:{}/3/device/x", peer.port))
+    send_to(transport, lane, http(peer))
+}
+
+fn http(peer: &Peer) -> String {
+    format!("http://127.0.0.1:{}/3/device/x", peer.port)
 }
 
 fn https(peer: &Peer) -> String {

@@ -16,6 +16,8 @@ pub(super) struct Pace {
     pub(super) paused: bool,
     /// Deliveries at the vendor.
     pub(super) in_flight: usize,
+    /// Parcels at the vendor.
+    pub(super) parcels: usize,
     /// Deliveries taken and not yet written down, those at the vendor included.
     pub(super) unsettled: usize,
     pub(super) suspects: usize,
@@ -32,6 +34,7 @@ impl Pace {
             slow_until: None,
             paused: false,
             in_flight: 0,
+            parcels: 0,
             unsettled: 0,
             suspects: 0,
             failed_handshakes: 0,
@@ -54,6 +57,7 @@ impl Pace {
 
     /// Counts a parcel that starts.
     pub(super) fn start(&mut self, held: &Held) {
+        self.parcels += 1;
         self.in_flight += held.parcel.deliveries.len();
         self.unsettled += held.parcel.deliveries.len();
     }

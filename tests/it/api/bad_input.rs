@@ -345,6 +345,7 @@ async fn devices() {
             put(set("token", json!(" ")), 400, "22003", "token"),
             put(set("token", json!("a".repeat(257))), 400, "22004", "token"),
             put(set("token", json!("abc")), 400, "token_malformed", "token"),
+            put(set("isTPNSToken", json!(true)), 400, "token_malformed", "isTPNSToken"),
             put(set("cert_id", json!(99)), 404, "cert_not_found", "cert_id"),
             put(set("cert_id", json!("1")), 400, "field_malformed", "cert_id"),
             put(set("platform", json!("symbian")), 400, "field_malformed", "platform"),

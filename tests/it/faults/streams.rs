@@ -91,6 +91,41 @@ async fn connections_without_streams_are_waited_for_until_they_have_some_again()
 }
 
 #[tokio::test]
+async fn what_waited_for_a_connection_is_looked_at_once_more_before_it_goes() {
+    for vendor in MANY_STREAMS {
+        let stage = Stage::new(|settings| settings.lanes.request_deadline_s = 300).await;
+        let relay = stage.first().await;
+        let cert_id = relay.certificate(&stage.sims, vendor).await;
+        relay.device("joon", vendor, cert_id, 1).await;
+        fault(
+            &stage,
+            json!({ "vendor": vendor, "match": { "path": pushes(vendor) },
+                "action": { "streams": 0 } }),
+        );
+        let ids = send_all(&relay).await;
+        let rung = || stage.sims.server.phones().rung(vendor);
+        let mut before = (0, 0);
+        until("the relay waits", async || {
+            relay.admin.get("/v1/lanes").await;
+            before = if rung() == before.0 { (rung(), before.1 + 1) } else { (rung(), 0) };
+            rung() > 0 && before.1 > 200
+        })
+        .await;
+        for id in &ids {
+            let path = relay.path(&format!("/messages/{}", id.as_str().expect("an id")));
+            relay.admin.call("DELETE", &path, &Value::Null).await;
+        }
+        stage.pass(&relay, Duration::from_secs(1));
+        let rang = rung();
+        stage.sims.server.faults().clear();
+        let ledger = stage.settle(&relay, Duration::ZERO).await;
+        let terminals = json!({ "pushed": rang, "cancelled": u64::from(MESSAGES) - rang });
+        assert_eq!(ledger["terminals"], terminals, "{vendor}");
+        assert_eq!(rung(), rang, "{vendor}");
+    }
+}
+
+#[tokio::test]
 async fn streams_that_a_goaway_leaves_unprocessed_are_repeated_at_once_and_ring_once() {
     for vendor in MANY_STREAMS {
         let stage = Stage::new(|_| {}).await;

@@ -1,11 +1,15 @@
 //! HTTP/1.1, one request at a time on each connection.
 
-use offpush::transport::{Protocol, TransportError};
+use std::time::Duration;
+
+use offpush::transport::{Lane, Protocol, TransportError};
 use rustls::ALL_VERSIONS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::transport::peers::{Authority, Peer, read_http1};
-use crate::transport::{BODY, error, https, lane, ok, send, send_to, transport, trusting};
+use crate::transport::{
+    BODY, error, http, https, lane, ok, request, send, send_to, transport, trusting,
+};
 
 #[tokio::test]
 async fn an_http1_connection_is_kept_for_the_next_request() {
@@ -33,7 +37,8 @@ async fn an_http1_connection_is_kept_for_the_next_request() {
 
 #[tokio::test]
 async fn http1_requests_in_parallel_take_a_connection_each_up_to_the_limit() {
-    let (peer, transport) = (Peer::bind().await, transport(|c| c.connections_per_lane_max = 2));
+    let (peer, transport) =
+        (Peer::bind().await, transport(|c| c.http1_connections_per_lane_max = 2));
     let sent: Vec<_> = (0..3).map(|_| send(&transport, lane(Protocol::Any), &peer)).collect();
     let (mut one, mut two) = (peer.accept().await, peer.accept().await);
     read_http1(&mut one, BODY.len()).await;
@@ -46,6 +51,36 @@ async fn http1_requests_in_parallel_take_a_connection_each_up_to_the_limit() {
     for sent in sent {
         ok(sent).await;
     }
+}
+
+#[tokio::test]
+async fn busy_connections_are_no_failure_and_one_we_gave_up_is_replaced() {
+    let (peer, transport) =
+        (Peer::bind().await, transport(|c| c.http1_connections_per_lane_max = 1));
+    let short = Lane { deadline: Duration::from_secs(4), ..lane(Protocol::Any) };
+    let unanswered = send(&transport, short.clone(), &peer);
+    let mut first = peer.accept().await;
+    read_http1(&mut first, BODY.len()).await;
+    let request = request(&http(&peer), BODY);
+    tokio::time::pause();
+    let busy = transport.room(&short, &request.uri).await.expect("there is a connection");
+    assert!(busy.is_none(), "after half of its deadline");
+    // The other request is given up after four seconds; whoever waits then gets a connection.
+    let (waiting, uri) = (transport.clone(), request.uri.clone());
+    let waiting = tokio::spawn(async move { waiting.room(&lane(Protocol::Any), &uri).await });
+    let given_up = error(unanswered).await;
+    assert!(matches!(given_up, TransportError::Lost(_)), "{given_up}");
+    tokio::time::resume();
+    let mut second = peer.accept().await;
+    let room = waiting.await.expect("no panic").expect("no failure of the peer").expect("room");
+    assert_eq!(room.requests_max(), Some(1));
+    let answers = async {
+        read_http1(&mut second, BODY.len()).await;
+        second.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("open");
+    };
+    let lane = lane(Protocol::Any);
+    let (reply, ()) = tokio::join!(transport.send_in(room, &lane, &request), answers);
+    assert_eq!(reply.expect("an answer").status, 200);
 }
 
 #[tokio::test]
