@@ -88,8 +88,8 @@ pub struct Dispatch {
     settings: DispatchSettings,
     lanes: Mutex<HashMap<CertId, Arc<Lane>>>,
     sweep: Notify,
-    /// Certificates whose waiting parcels are to be claimed whatever their due time.
-    eager: Mutex<Vec<CertId>>,
+    /// Certificates whose parcels are to be claimed ahead of time: those due until then.
+    eager: Mutex<HashMap<CertId, UnixMs>>,
     /// Messages that ingest is handing over: their rows are not to be claimed.
     births: Arc<Births>,
     full_lanes: Arc<FullLanes>,
@@ -113,7 +113,7 @@ impl Dispatch {
             settings,
             lanes: Mutex::new(HashMap::default()),
             sweep: Notify::new(),
-            eager: Mutex::new(Vec::new()),
+            eager: Mutex::default(),
             births: take_over.births(),
             full_lanes: take_over.full_lanes(),
             backlog: take_over.backlog(),
@@ -182,24 +182,26 @@ impl Dispatch {
 
     /// Stops or resumes sending with a certificate. Paused parcels wait, and expire in time.
     pub fn set_paused(self: &Arc<Self>, cert_id: CertId, paused: bool) {
-        self.lane(cert_id).set_paused(paused);
+        let lane = self.lane(cert_id);
+        lane.set_paused(paused);
         if !paused {
+            // Whoever says "go on" also means a vendor's long wait and an open breaker.
+            lane.forgive(self.rooms.clock.instant());
             self.hurry(cert_id);
         }
     }
 
     /// Looks at once at everything that waits for a certificate, also what is due only later.
     pub fn hurry(&self, cert_id: CertId) {
-        self.be_eager(cert_id);
+        self.be_eager(cert_id, UnixMs(u64::MAX));
         self.sweep.notify_one();
     }
 
-    /// The same at the next look.
-    fn be_eager(&self, cert_id: CertId) {
+    /// At the next look, claims also what is due only later, up to `until`.
+    fn be_eager(&self, cert_id: CertId, until: UnixMs) {
         let mut eager = self.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !eager.contains(&cert_id) {
-            eager.push(cert_id);
-        }
+        let known = eager.entry(cert_id).or_insert(until);
+        *known = until.max(*known);
     }
 
     /// A message was withdrawn: what waits of it for a certificate ends now, also when nothing may

@@ -18,7 +18,7 @@ use crate::results::Results;
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace::{self, Attempt, Recheck, Step, StepResult};
-use crate::vendor::{Answer, Verdict};
+use crate::vendor::{Answer, Verdict, clocks};
 
 pub mod dead_letters;
 mod effect;
@@ -216,10 +216,15 @@ impl Outcome {
                 }
                 Retried { at, counts } => {
                     let left = rest.add(&held.parcel, delivery, (at, counts));
-                    if let Said::Answered { answer, .. } = said
-                        && matches!(answer.verdict, Verdict::AuthRejected { .. })
-                    {
-                        left.renewed = certificate.map_or(0, |cert| cert.info.revision);
+                    if let Said::Answered { answer, status, .. } = said {
+                        match answer.verdict {
+                            Verdict::AuthRejected { .. } => {
+                                left.renewed = certificate.map_or(0, |cert| cert.info.revision);
+                            }
+                            // Whoever answers something else let us in. Clocks are a refusal, too.
+                            _ if *status != 0 && answer.code != clocks::CODE => left.renewed = 0,
+                            _ => {}
+                        }
                     }
                     result.retry_at = Some(at);
                 }

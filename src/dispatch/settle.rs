@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -47,6 +48,7 @@ pub async fn run(
             .map(|answered| (answered.settlement, (answered.generation, answered.pending)))
             .unzip();
         let results = dispatch.rooms.outcome.settle(&parcels).await;
+        let mut settled = Vec::with_capacity(parcels.len());
         for ((parcel, result), (generation, pending)) in parcels.into_iter().zip(results).zip(rest)
         {
             match result {
@@ -58,9 +60,17 @@ pub async fn run(
                         drop(pending);
                     });
                 }
-                result => dispatch.conclude(&lane, &parcel, generation, result.ok()).await,
+                result => settled.push((parcel, generation, result.ok(), pending)),
             }
         }
+        // Together, so that what they write shares what durability costs: each dead token is a
+        // commit of its own.
+        let (dispatch, lane) = (&dispatch, &lane);
+        let conclude = |(parcel, generation, effect, pending)| async move {
+            dispatch.conclude(lane, &parcel, generation, effect).await;
+            drop(pending);
+        };
+        join_all(settled.into_iter().map(conclude)).await;
     }
 }
 
@@ -94,8 +104,13 @@ impl Dispatch {
         generation: u32,
         effect: Option<Effect>,
     ) {
+        let mut turn = None;
         if let Some(effect) = &effect {
-            match lane.belief(effect) {
+            // Before anything is waited for: the next parcel's answer is judged by what this one's
+            // taught the lane.
+            let belief = lane.belief(effect);
+            turn = lane.learn(effect, self.rooms.clock.instant());
+            match belief {
                 Belief::Held => self.rooms.outcome.retire_dead(parcel).await,
                 Belief::Lost => {
                     let vendor = parcel.certificate.as_deref();
@@ -109,7 +124,8 @@ impl Dispatch {
         lane.release(parcel.held.id());
         match effect {
             Some(effect) => {
-                self.act(lane, parcel.certificate.as_deref(), generation, &effect).await;
+                let certificate = parcel.certificate.as_deref();
+                self.act(lane, certificate, (generation, turn), &effect).await;
             }
             None => {
                 tracing::info!(
@@ -127,11 +143,9 @@ impl Dispatch {
         &self,
         lane: &Lane,
         certificate: Option<&Certificate>,
-        generation: u32,
+        (generation, turn): (u32, Option<Turn>),
         effect: &Effect,
     ) {
-        let now = self.rooms.clock.instant();
-        let turn = lane.learn(effect, now);
         if effect.waits_until.is_some() {
             self.look();
         }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
+
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
 use crate::model::id::CertId;
@@ -67,8 +69,9 @@ async fn sweep(dispatch: &Arc<Dispatch>, horizon: Duration) -> Result<Option<Uni
     let swept = sweep_lanes(dispatch, horizon, &eager).await;
     if swept.is_err() {
         // What was asked for is still to be done.
-        let mut asked = dispatch.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        asked.extend(eager);
+        for (cert_id, until) in eager {
+            dispatch.be_eager(cert_id, until);
+        }
     }
     swept
 }
@@ -76,7 +79,7 @@ async fn sweep(dispatch: &Arc<Dispatch>, horizon: Duration) -> Result<Option<Uni
 async fn sweep_lanes(
     dispatch: &Arc<Dispatch>,
     horizon: Duration,
-    eager: &[CertId],
+    eager: &HashMap<CertId, UnixMs>,
 ) -> Result<Option<UnixMs>, StoreError> {
     let now = dispatch.rooms.clock.now();
     let mut next: Option<UnixMs> = None;
@@ -88,11 +91,8 @@ async fn sweep_lanes(
         let of_lane = queue::of_certificate(cert_id);
         range.start = after_prefix(&of_lane.start);
         let lane = dispatch.lane(cert_id);
-        let is_eager = eager.contains(&cert_id) || horizon == Duration::MAX;
-        let due = match is_eager {
-            true => of_lane.clone(),
-            false => queue::due(cert_id, now.after(horizon)),
-        };
+        let until = now.after(horizon).max(eager.get(&cert_id).copied().unwrap_or(now));
+        let due = queue::due(cert_id, until);
         if lane.room() > 0 {
             lane.drop_unleased(now);
         }
@@ -100,8 +100,8 @@ async fn sweep_lanes(
             Brought::All { next: soonest } => {
                 next = [next, soonest].into_iter().flatten().min();
             }
-            // The lane asks for more when it has room; what is due later is meant then as well.
-            Brought::Some if is_eager => dispatch.be_eager(cert_id),
+            // The lane asks for more when it has room, and then this is still meant.
+            Brought::Some if until > now => dispatch.be_eager(cert_id, until),
             Brought::Some => {}
         }
     }

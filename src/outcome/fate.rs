@@ -61,10 +61,16 @@ impl Outcome {
                 } else {
                     Duration::ZERO
                 };
-                let at = now.after(backoff.max(after.unwrap_or_default()));
-                if counts && at >= expires_at {
+                if counts && now.after(backoff) >= expires_at {
                     return Ended(Terminal::DeadLetter);
                 }
+                // A vendor that is out of order may wish for more than a message lives: half of
+                // what is left of its life is waited, and then it is asked again.
+                let wish = match counts {
+                    true => after.unwrap_or_default().min(expires_at.since(now) / 2),
+                    false => after.unwrap_or_default(),
+                };
+                let at = now.after(backoff.max(wish));
                 // What was not really tried waits at most until its end, and then expires.
                 Retried { at: at.min(expires_at.max(now)), counts }
             }
