@@ -14,6 +14,7 @@ use crate::credentials::CredentialsError;
 use crate::ingest::IngestError;
 use crate::model::message::Invalid;
 use crate::store::StoreError;
+use crate::store::keys::PageError;
 
 /// After which a caller may try again when the store or the queue is in trouble.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -167,6 +168,15 @@ impl From<AppsError> for ApiError {
             }
             AppsError::Seal(_) => internal("secrets", &error),
             AppsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PageError> for ApiError {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Cursor => ApiError::bad("field_malformed", "cursor", error.to_string()),
+            PageError::Store(error) => error.into(),
         }
     }
 }
