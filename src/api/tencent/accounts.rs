@@ -53,6 +53,7 @@ pub async fn delete(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answ
     let mut results = Vec::with_capacity(users.len());
     for user in &users {
         api.registry.forget(caller.app.app, user).await?;
+        api.receive_options.forget(caller.app.app, user).await?;
         api.front_door.accounts.delete(caller.app.app, user).await?;
         results.push(json!({ "ResultCode": 0, "ResultInfo": "", "UserID": user }));
     }

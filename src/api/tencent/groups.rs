@@ -20,7 +20,7 @@ use crate::api::tencent::envelope::{Answer, BAD_PARAMETER, Fail, fields};
 use crate::api::tencent::fields::{Fields, ListCodes, MessageJson, ids_in, users};
 use crate::api::tencent::send::{self, Sent, take, withdraw_named};
 use crate::dedupe::DedupeRule;
-use crate::members::{MEMBERS_MAX, MembersError};
+use crate::members::MEMBERS_MAX;
 use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::id::{AppId, Conversation, GroupId, UserId};
@@ -302,10 +302,7 @@ pub async fn add(
 ) -> Result<Json<Value>, ApiError> {
     let group = group_in_path(&group)?;
     let joining = read_members(body)?;
-    api.front_door.members.join(app.app, &group, &joining).await.map_err(|error| match error {
-        MembersError::TooMany => ApiError::bad("group_too_large", "members", error.to_string()),
-        MembersError::Store(error) => error.into(),
-    })?;
+    api.front_door.members.join(app.app, &group, &joining).await?;
     counted(&api, app.app, &group).await
 }
 
@@ -322,10 +319,7 @@ pub async fn remove(
         members.dismiss(app.app, &group).await?;
     } else {
         let leaving = read_members(body)?;
-        members.leave(app.app, &group, &leaving).await.map_err(|error| match error {
-            MembersError::TooMany => ApiError::bad("group_too_large", "members", error.to_string()),
-            MembersError::Store(error) => error.into(),
-        })?;
+        members.leave(app.app, &group, &leaving).await?;
     }
     counted(&api, app.app, &group).await
 }

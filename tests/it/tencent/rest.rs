@@ -318,6 +318,24 @@ async fn accounts_are_imported_checked_kicked_and_deleted() {
     }
 }
 
+#[tokio::test]
+async fn a_deleted_account_leaves_no_mute_to_whoever_has_its_name_next() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    let token = door.phone("joon", cert_id).await;
+    let option = door.relay.path("/users/joon/conversations/c2c:mina/receive-option");
+    door.relay.admin.put(&option, &json!({ "option": 2 })).await;
+    door.ok("im_open_login_svc/account_delete", &json!({ "DeleteItem": [{ "UserID": "joon" }] }))
+        .await;
+    let check = json!({ "CheckItem": [{ "UserID": "joon" }] });
+    let answer = door.ok("im_open_login_svc/account_check", &check).await;
+    assert_eq!(answer["ResultItem"][0]["AccountStatus"], "NotImported", "{answer}");
+    assert_eq!(door.relay.admin.get(&option).await["option"], 0);
+    assert_eq!(door.phone("joon", cert_id).await, token);
+    let sent = door.ok(SEND, &message("joon", 5, "anew")).await;
+    assert_eq!(door.settled(&sent).await["deliveries"][0]["state"], "pushed");
+}
+
 /// Another app's admin learns nothing here: not even which apps there are.
 #[tokio::test]
 async fn an_app_of_others_and_one_that_does_not_exist_answer_the_same() {
