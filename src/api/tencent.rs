@@ -166,7 +166,7 @@ async fn run(
         Command::WithdrawMsg => send::withdraw(api, caller, fields).await,
         Command::QueryState => state::query(api, caller, fields).await,
         Command::SendGroupMsg => groups::send(api, caller, fields).await,
-        Command::RecallGroupMsg => groups::recall(api, caller, fields).await,
+        Command::RecallGroupMsg => groups::recall(api, &caller.app, fields).await,
         Command::CreateGroup => groups::create(api, caller, fields).await,
         Command::DestroyGroup => groups::destroy(api, caller, fields).await,
         Command::AddMembers => groups::add_members(api, caller, fields).await,

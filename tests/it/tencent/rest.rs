@@ -319,6 +319,28 @@ async fn accounts_are_imported_checked_kicked_and_deleted() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_no_id_is_told_one_by_one_and_a_list_that_is_none_is_refused() {
+    let door = Door::open().await;
+    let long = "x".repeat(129);
+    let import =
+        json!({ "AccountList": [{ "UserID": "a" }, { "UserID": long }, { "UserID": "" }] });
+    let answer = door.ok("im_open_login_svc/multiaccount_import", &import).await;
+    assert_eq!(answer["FailAccounts"], json!([long, ""]));
+    for (command, list) in [("account_check", "CheckItem"), ("account_delete", "DeleteItem")] {
+        let body = json!({ list: [{ "UserID": "a" }, { "UserID": long }] });
+        let answer = door.ok(&format!("im_open_login_svc/{command}"), &body).await;
+        let codes = [0, 1].map(|at| answer["ResultItem"][at]["ResultCode"].clone());
+        assert_eq!(codes, [json!(0), json!(70_402)], "{answer}");
+        for bad in [json!("a"), json!([{ "User": "a" }]), json!([7])] {
+            let body = json!({ list: bad });
+            let answer = door.call(&format!("im_open_login_svc/{command}"), &body).await;
+            assert_eq!(answer["ErrorCode"], 70_402, "{answer}");
+            assert!(answer["ErrorInfo"].as_str().is_some_and(|info| info.starts_with(list)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_account_leaves_no_mute_to_whoever_has_its_name_next() {
     let door = Door::open().await;
     let cert_id = door.apns().await;
