@@ -1,5 +1,8 @@
 //! The envelope, who may call, one-to-one messages, states, quiet hours, accounts.
 
+use std::time::Duration;
+
+use offpush::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::harness::APP;
@@ -356,6 +359,24 @@ async fn a_deleted_account_leaves_no_mute_to_whoever_has_its_name_next() {
     assert_eq!(door.phone("joon", cert_id).await, token);
     let sent = door.ok(SEND, &message("joon", 5, "anew")).await;
     assert_eq!(door.settled(&sent).await["deliveries"][0]["state"], "pushed");
+}
+
+#[tokio::test]
+async fn who_is_silent_for_as_long_as_the_settings_say_is_offline() {
+    let clock = Clock::starting_at(now());
+    let door =
+        Door::open_at(clock.clone(), |settings| settings.presence.stale_login_days = 30).await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.report("joon", "offline").await;
+    let state = async || {
+        let answer = door.ok(STATE, &json!({ "To_Account": ["joon"] })).await;
+        answer["QueryResult"][0]["State"].clone()
+    };
+    clock.skip(Duration::from_secs(29 * 86_400));
+    assert_eq!(state().await, "PushOnline");
+    clock.skip(Duration::from_secs(2 * 86_400));
+    assert_eq!(state().await, "Offline");
 }
 
 /// Another app's admin learns nothing here: not even which apps there are.
