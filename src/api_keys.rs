@@ -106,7 +106,7 @@ impl ApiKeys {
             KeyInfo { id: hex::encode(&hash[..8]), app, name: name.to_owned(), created_at: now };
         let row = serde_json::to_vec(&info).expect("a key's info is plain text");
         let batch = Batch { put: vec![(row_key(&hash), Bytes::from(row))], ..Batch::default() };
-        self.store.commit(partition_of(app), batch).await?;
+        self.store.commit(Partition::of_app(app), batch).await?;
         let info = Arc::new(info);
         let mut known = HashMap::clone(&self.known.load());
         known.insert(hash, info.clone());
@@ -132,7 +132,7 @@ impl ApiKeys {
         let found = known.iter().find(|(_, info)| info.app == app && info.id == id);
         let Some((hash, _)) = found else { return Ok(false) };
         let batch = Batch { delete: vec![row_key(hash)], ..Batch::default() };
-        self.store.commit(partition_of(app), batch).await?;
+        self.store.commit(Partition::of_app(app), batch).await?;
         let mut left = HashMap::clone(&known);
         left.remove(hash);
         self.known.store(Arc::new(left));
@@ -156,8 +156,4 @@ fn hash_of(key: &str) -> Hash {
 
 fn row_key(hash: &Hash) -> Key {
     KeyBuilder::new(Class::ApiKey).bytes(hash).finish()
-}
-
-fn partition_of(app: AppId) -> Partition {
-    Partition::of(&[b"app", &app.0.to_be_bytes()])
 }

@@ -50,6 +50,7 @@ pub mod expiry;
 pub mod export;
 pub mod front;
 pub mod housekeeping;
+pub mod partitions;
 pub mod zeroes;
 
 /// Lists of parcels that may wait between ingest and the lanes.

@@ -113,7 +113,7 @@ impl Apps {
 
     /// A tenant as it is stored now, and the condition that it still is.
     async fn stored(&self, app: AppId, key: &Key) -> Result<(Option<App>, Expect), AppsError> {
-        let Some(row) = self.store.get(partition_of(app), key).await? else {
+        let Some(row) = self.store.get(Partition::of_app(app), key).await? else {
             return Ok((None, Expect::Absent));
         };
         let plain = self.seal.open(&context(key), &row)?;
@@ -130,12 +130,8 @@ impl Apps {
             put: vec![(key.clone(), row)],
             ..Batch::default()
         };
-        Ok(self.store.commit(partition_of(new.app), batch).await?)
+        Ok(self.store.commit(Partition::of_app(new.app), batch).await?)
     }
-}
-
-fn partition_of(app: AppId) -> Partition {
-    Partition::of(&[b"app", &app.0.to_be_bytes()])
 }
 
 fn context(key: &Key) -> String {

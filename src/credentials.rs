@@ -349,7 +349,7 @@ impl Credentials {
         self.mark_broken_and(cert_id, edition, why, Batch::default()).await
     }
 
-    /// The same, with more rows of [`partition_of`] in its commit.
+    /// The same, with more rows of [`Partition::of_app`] in its commit.
     ///
     /// # Errors
     /// As [`Credentials::mark_broken`].
@@ -387,7 +387,7 @@ impl Credentials {
             delete: vec![row_key(app, cert_id)],
             ..Batch::default()
         };
-        self.store.commit(partition_of(app), batch).await?;
+        self.store.commit(Partition::of_app(app), batch).await?;
         let mut known = Known::clone(&self.known.load());
         known.remove(&cert_id);
         self.no_longer_aside(cert_id);
@@ -409,7 +409,7 @@ impl Credentials {
 
     async fn stored_secret(&self, info: &CertificateInfo) -> Result<Value, CredentialsError> {
         let key = row_key(info.app, info.cert_id);
-        let row = self.store.get(partition_of(info.app), &key).await?;
+        let row = self.store.get(Partition::of_app(info.app), &key).await?;
         let row = row.ok_or_else(|| StoreError::Corrupt { key: key.clone() })?;
         Ok(self.open_row(&key, &row)?.1)
     }
@@ -445,7 +445,7 @@ impl Credentials {
         let row = serde_json::to_vec(&row).expect("a certificate's row has only text keys");
         let key = row_key(info.app, info.cert_id);
         batch.put.push((key, Bytes::from(row)));
-        self.store.commit(partition_of(info.app), batch).await?;
+        self.store.commit(Partition::of_app(info.app), batch).await?;
         let certificate = Arc::new(certificate);
         let mut known = Known::clone(&self.known.load());
         known.insert(certificate.info.cert_id, certificate.clone());
@@ -478,11 +478,6 @@ fn refused(code: &'static str, field: &str, message: &str) -> CredentialsError {
 
 fn row_key(app: AppId, cert_id: CertId) -> Key {
     KeyBuilder::new(Class::Certificate).u64(app.0).u32(cert_id.0).finish()
-}
-
-/// The partition in which the certificates of an app live.
-pub fn partition_of(app: AppId) -> Partition {
-    Partition::of(&[b"app", &app.0.to_be_bytes()])
 }
 
 fn context(cert_id: CertId) -> String {

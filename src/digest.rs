@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::facts::conversation;
 use crate::model::app::{AfterWindow, App};
 use crate::model::id::{AppId, Conversation, GroupId, MessageId, UserId, digest128};
-use crate::model::message::{Message, Notice};
+use crate::model::message::{Message, Notice, WITH_MUTE};
 use crate::model::time::UnixMs;
 use crate::policy::ReceiverFacts;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
@@ -203,7 +203,7 @@ impl Group {
             message["GroupAtInfo"] = json!([mention]);
         }
         if last.with_mute {
-            message["SendMsgControl"] = json!(["WithMuteNotifications"]);
+            message["SendMsgControl"] = json!([WITH_MUTE]);
         }
         Some(message)
     }

@@ -48,7 +48,8 @@ pub struct Members {
     store: Arc<dyn Store>,
 }
 
-fn partition_of(app: AppId, group: &GroupId) -> Partition {
+/// The partition in which everything of one group lives.
+pub fn partition_of(app: AppId, group: &GroupId) -> Partition {
     Partition::of(&[b"group", &app.0.to_be_bytes(), group.as_str().as_bytes()])
 }
 

@@ -16,15 +16,15 @@ use crate::account::{self, Account, Accounts};
 use crate::model::device::{Device, Presence, TokenState};
 use crate::model::id::{AppId, CertId, Conversation, DeviceId, Partition, Token, UserId};
 use crate::model::time::UnixMs;
-use crate::store::keys::{Class, KeyBuilder, just_after};
+use crate::store::keys::{Class, KeyBuilder, PageError, behind};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
 
 mod register;
 mod rows;
 
 pub use register::Registration;
-pub use rows::badge_key;
-use rows::{counted, counter, decode, listing_key, names, owner_row, read_listing};
+pub use rows::{badge_key, owner_row};
+use rows::{counted, counter, decode, names, read_listing, rows_beside};
 
 /// Who a token belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,7 +233,8 @@ impl Registry {
             .await
     }
 
-    /// Forgets a user: devices with their tokens, badges and preferences.
+    /// Forgets a user: devices with their tokens, badges and preferences. Receive options are not
+    /// kept here; the mark that there are any stays until they are forgotten too.
     ///
     /// # Errors
     /// The store's.
@@ -242,8 +243,7 @@ impl Registry {
             .accounts
             .change(app, user, |account, batch| {
                 for device in &account.devices {
-                    batch.delete.push(listing_key(app, device.cert_id, user, device));
-                    batch.delete.push(badge_key(app, user, &device.device_id));
+                    batch.delete.extend(rows_beside(app, user, device));
                 }
                 let options = account.has_receive_options;
                 let forgotten = std::mem::take(account);
@@ -292,22 +292,16 @@ impl Registry {
     /// The devices of one certificate, in key order.
     ///
     /// # Errors
-    /// The store's; a cursor that is not ours reads from the start.
+    /// The store's, or a cursor that is not of this certificate.
     pub async fn devices_of_certificate(
         &self,
         app: AppId,
         cert_id: CertId,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<DevicePage, StoreError> {
-        let mut range =
-            KeyBuilder::new(Class::DeviceByCertificate).u64(app.0).u32(cert_id.0).prefix();
-        if let Some(last) = cursor.and_then(|cursor| hex::decode(cursor).ok()) {
-            let next = just_after(&last);
-            if range.contains(&next) {
-                range.start = next;
-            }
-        }
+    ) -> Result<DevicePage, PageError> {
+        let all = KeyBuilder::new(Class::DeviceByCertificate).u64(app.0).u32(cert_id.0).prefix();
+        let range = behind(all, cursor)?;
         let rows = self.store.scan(Scope::Everywhere, range, limit).await?;
         let cursor = match rows.last() {
             Some((key, _)) if rows.len() == limit => Some(hex::encode(key)),

@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(given) = Fields::parse(body) else { return };
     for list in ["KickedDevice", "MemberList", "NewMemberList", "ExitMemberList", "To_Account"] {
         for key in ["Member_Account", "Platform"] {
-            let _ = ids_in(&given, list, key);
+            let _ = ids_in(&given, list, key, 1);
         }
     }
     let _ = (seqs(&given), given.number("EventTime"), given.id("Report_Account", 1));

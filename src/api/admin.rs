@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -14,16 +14,25 @@ use crate::api::body::{self, Body};
 use crate::api::error::ApiError;
 use crate::model::app::{AfterWindow, App, AppSettings, HonourMute};
 use crate::model::id::AppId;
+use crate::model::message::checked_id;
 use crate::model::time::{UnixMs, rfc3339};
+use crate::render::words::subtags;
 
 /// Longest name of an app or a key, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Longest callback URL, in bytes.
-const URL_BYTES_MAX: usize = 2_048;
-
 /// Most UserSig keys of one app.
 const USERSIG_KEYS_MAX: usize = 8;
+
+/// Longest secret of an app, in bytes: UserSig keys, `callback_key`, `webhook_token`. Tencent's
+/// keys have 64 and its tokens at most 128.
+const SECRET_BYTES_MAX: usize = 256;
+
+/// Most admins of one app; Tencent allows 10.
+const ADMINS_MAX: usize = 32;
+
+/// Longest `default_locale`, in bytes: what a device's may have.
+const LOCALE_BYTES_MAX: usize = 64;
 
 /// A tenant as answered: secrets are counted, not shown.
 #[derive(Clone, Debug, Serialize)]
@@ -52,8 +61,8 @@ fn view(app: &App) -> AppView {
         usersig_keys: settings.usersig_keys.len(),
         admins: settings.admins.clone(),
         callback_url: settings.callback_url.clone(),
-        has_callback_key: settings.callback_key.is_some(),
-        has_webhook_token: settings.webhook_token.is_some(),
+        has_callback_key: settings.callback_key().is_some(),
+        has_webhook_token: settings.webhook_token().is_some(),
         honour_mute: settings.honour_mute,
         mention_all_lifts_mute: settings.mention_all_lifts_mute,
         after_do_not_disturb: settings.after_do_not_disturb,
@@ -132,19 +141,46 @@ fn check(settings: &AppSettings) -> Result<(), ApiError> {
     if settings.usersig_keys.iter().any(String::is_empty) {
         return Err(ApiError::bad("field_malformed", "usersig_keys", "a key is empty"));
     }
-    settings.callback_url.as_deref().map_or(Ok(()), check_callback_url)
+    check_secrets(settings)?;
+    if settings.admins.len() > ADMINS_MAX {
+        let message = format!("at most {ADMINS_MAX} admins are allowed");
+        return Err(ApiError::bad("too_many_admins", "admins", message));
+    }
+    for admin in &settings.admins {
+        checked_id(admin, "admins", "field_malformed")?;
+    }
+    check_locale(&settings.default_locale)
 }
 
-fn check_callback_url(url: &str) -> Result<(), ApiError> {
-    let refused = |message| Err(ApiError::bad("field_malformed", "callback_url", message));
-    let parsed: Option<Uri> = url.parse().ok().filter(|_| url.len() <= URL_BYTES_MAX);
-    let scheme = parsed.as_ref().and_then(Uri::scheme_str);
-    if !matches!(scheme, Some("http" | "https")) {
-        return refused("callback_url must be an http or https URL");
+fn check_secrets(settings: &AppSettings) -> Result<(), ApiError> {
+    let keys = settings.usersig_keys.iter().map(|key| ("usersig_keys", key));
+    let others =
+        [("callback_key", &settings.callback_key), ("webhook_token", &settings.webhook_token)];
+    let others = others.into_iter().filter_map(|(field, key)| Some((field, key.as_ref()?)));
+    match keys.chain(others).find(|(_, key)| key.len() > SECRET_BYTES_MAX) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let message = format!("{field} may have at most {SECRET_BYTES_MAX} bytes");
+            Err(ApiError::bad("field_too_long", field, message))
+        }
     }
-    let authority = parsed.as_ref().and_then(Uri::authority);
-    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        return refused("callback_url must not hold credentials, they would show in answers");
+}
+
+/// A language of which there are no words is fine: senders may have texts in it.
+fn check_locale(locale: &str) -> Result<(), ApiError> {
+    let field = "default_locale";
+    if locale.len() > LOCALE_BYTES_MAX {
+        let message = format!("{field} is longer than {LOCALE_BYTES_MAX} bytes");
+        return Err(ApiError::bad("field_too_long", field, message));
+    }
+    let language = subtags(locale).next().unwrap_or_default();
+    let is_language = matches!(language.len(), 2 | 3)
+        && locale.starts_with(language)
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let mut parts = subtags(locale);
+    if !is_language || !parts.all(|part| part.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+        let message = "default_locale must be a language tag such as en or zh-Hant";
+        return Err(ApiError::bad("field_malformed", field, message));
     }
     Ok(())
 }

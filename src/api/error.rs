@@ -12,8 +12,11 @@ use serde_json::json;
 use crate::apps::AppsError;
 use crate::credentials::CredentialsError;
 use crate::ingest::IngestError;
+use crate::members::MembersError;
 use crate::model::message::Invalid;
+use crate::preferences::receive_options::OptionsError;
 use crate::store::StoreError;
+use crate::store::keys::PageError;
 
 /// After which a caller may try again when the store or the queue is in trouble.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -167,6 +170,35 @@ impl From<AppsError> for ApiError {
             }
             AppsError::Seal(_) => internal("secrets", &error),
             AppsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<MembersError> for ApiError {
+    fn from(error: MembersError) -> Self {
+        match error {
+            MembersError::TooMany => ApiError::bad("group_too_large", "members", error.to_string()),
+            MembersError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OptionsError> for ApiError {
+    fn from(error: OptionsError) -> Self {
+        match error {
+            OptionsError::TooMany => {
+                ApiError::bad("too_many_options", "conversation", error.to_string())
+            }
+            OptionsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PageError> for ApiError {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Cursor => ApiError::bad("field_malformed", "cursor", error.to_string()),
+            PageError::Store(error) => error.into(),
         }
     }
 }

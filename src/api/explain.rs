@@ -16,6 +16,7 @@ use crate::api::messages::{message_id_of, not_found};
 use crate::explain::{self, Explanation, search};
 use crate::model::id::MessageId;
 use crate::model::time::UnixMs;
+use crate::store::keys::PageError;
 
 /// Messages on one page when the caller does not say.
 const PAGE: usize = 50;
@@ -87,7 +88,9 @@ pub async fn search(
         reason: query.reason,
         device_id: query.device_id.clone(),
     };
-    let after: Option<MessageId> = query.cursor.as_deref().map(message_id_of).transpose()?;
+    let malformed = |_| ApiError::from(PageError::Cursor);
+    let after = query.cursor.as_deref().map(str::parse::<MessageId>).transpose();
+    let after = after.map_err(malformed)?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let now = api.clock.now();
     let (traces, cursor) = search::many(&api.store, app.app, &wanted, after, limit, now).await?;

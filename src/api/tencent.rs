@@ -29,6 +29,7 @@ use crate::api::body;
 use crate::api::tencent::auth::{Caller, Failures, Query};
 use crate::api::tencent::envelope::{Answer, Fail, TRY_AGAIN, UNKNOWN_COMMAND};
 use crate::api::tencent::fields::Fields;
+use crate::api::tencent::push::TextFrom;
 use crate::members::Members;
 use crate::push_tasks::PushTasks;
 use crate::telemetry::events::{self, TurnedAway};
@@ -73,7 +74,7 @@ enum Command {
     DeleteMembers,
     ModifyMember,
     BatchPush,
-    PushAll,
+    PushAll(TextFrom),
     SetDoNotDisturb,
     ImportAccount,
     ImportAccounts,
@@ -98,8 +99,8 @@ const COMMANDS: &[(&str, Command)] = &[
     ("group_open_http_svc/delete_group_member", Command::DeleteMembers),
     ("group_open_http_svc/modify_group_member_info", Command::ModifyMember),
     ("timpush/batch", Command::BatchPush),
-    ("timpush/push", Command::PushAll),
-    ("all_member_push/im_push", Command::PushAll),
+    ("timpush/push", Command::PushAll(TextFrom::PushInfo)),
+    ("all_member_push/im_push", Command::PushAll(TextFrom::Message)),
     ("im_msg_db_logic/admin_set_do_not_disturb", Command::SetDoNotDisturb),
     ("im_open_login_svc/account_import", Command::ImportAccount),
     ("im_open_login_svc/multiaccount_import", Command::ImportAccounts),
@@ -166,14 +167,14 @@ async fn run(
         Command::WithdrawMsg => send::withdraw(api, caller, fields).await,
         Command::QueryState => state::query(api, caller, fields).await,
         Command::SendGroupMsg => groups::send(api, caller, fields).await,
-        Command::RecallGroupMsg => groups::recall(api, caller, fields).await,
+        Command::RecallGroupMsg => groups::recall(api, &caller.app, fields).await,
         Command::CreateGroup => groups::create(api, caller, fields).await,
         Command::DestroyGroup => groups::destroy(api, caller, fields).await,
         Command::AddMembers => groups::add_members(api, caller, fields).await,
         Command::DeleteMembers => groups::delete_members(api, caller, fields).await,
         Command::ModifyMember => groups::modify_member(api, caller, fields).await,
         Command::BatchPush => push::named(api, caller, fields).await,
-        Command::PushAll => push::all(api, caller, fields, body_bytes).await,
+        Command::PushAll(text) => push::all(api, caller, fields, body_bytes, text).await,
         Command::SetDoNotDisturb => state::set_do_not_disturb(api, caller, fields).await,
         Command::ImportAccount => accounts::import(api, caller, fields).await,
         Command::ImportAccounts => accounts::import_many(api, caller, fields).await,

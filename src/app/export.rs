@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::model::id::Partition;
+use crate::app::partitions::parted;
 use crate::seal::Seal;
 use crate::store::keys::{Class, KeyBuilder, just_after};
 use crate::store::{Batch, Key, Scope, Store};
@@ -188,14 +188,15 @@ pub async fn import(
 }
 
 async fn write(store: &Arc<dyn Store>, rows: Vec<(Key, Bytes)>) -> anyhow::Result<u64> {
-    let batches = rows
-        .chunks(PAGE)
-        .map(|rows| (Partition::of_hash(0), Batch { put: rows.to_vec(), ..Batch::default() }))
+    let count = rows.len() as u64;
+    let batches = parted(rows, PAGE)
+        .into_iter()
+        .map(|(partition, put)| (partition, Batch { put, ..Batch::default() }))
         .collect();
     for result in store.commit_all(batches).await {
         result.context("write the imported rows")?;
     }
-    Ok(rows.len() as u64)
+    Ok(count)
 }
 
 /// Reads a row, and refuses keys of a kind that does not move.

@@ -9,17 +9,18 @@ use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::app::expiry;
+use crate::app::partitions::parted;
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
 use crate::dispatch::lane::LaneReport;
 use crate::ledger::Waiting;
 use crate::message_names;
-use crate::model::id::Partition;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
 use crate::statistics::{self, DAYS_KEPT, Day};
 use crate::store::keys::just_after;
-use crate::store::{Batch, Key, Scope, StoreError};
+use crate::store::{Batch, Key, Scope, Store, StoreError};
 use crate::telemetry::events;
 use crate::trace;
 use crate::vendor;
@@ -169,41 +170,49 @@ fn before(now: UnixMs, span: Duration) -> UnixMs {
 }
 
 async fn remove(api: &Api, range: Range<Key>, what: &str) {
-    match remove_rows(api, range).await {
+    match remove_rows(&api.store, &api.clock, range).await {
         Ok(0) => {}
         Ok(rows) => tracing::debug!(rows, what, "forgotten"),
         Err(error) => tracing::warn!(%error, what, "could not be forgotten yet"),
     }
 }
 
-async fn remove_rows(api: &Api, mut range: Range<Key>) -> Result<usize, StoreError> {
-    let began = api.clock.instant();
+/// Removes every row of a range; answers how many there were.
+///
+/// # Errors
+/// The store's; some may be gone already.
+pub async fn remove_rows(
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    mut range: Range<Key>,
+) -> Result<usize, StoreError> {
+    let began = clock.instant();
     let mut removed = 0;
     loop {
-        let started = api.clock.instant();
+        let started = clock.instant();
         let is_hurried = started.saturating_duration_since(began) > UNHURRIED;
         let commits = if is_hurried { COMMITS_HURRIED } else { COMMITS_UNHURRIED };
         let limit = ROWS_PER_COMMIT * commits;
-        let rows = api.store.scan(Scope::Everywhere, range.clone(), limit).await?;
+        let rows = store.scan(Scope::Everywhere, range.clone(), limit).await?;
         let found = rows.len();
         if let Some((last, _)) = rows.last() {
             range.start = just_after(last);
         }
-        let batches = rows
-            .chunks(ROWS_PER_COMMIT)
-            .map(|rows| {
-                let delete = rows.iter().map(|(key, _)| key.clone()).collect();
-                (Partition::of_hash(0), Batch { delete, ..Batch::default() })
+        let batches = parted(rows, ROWS_PER_COMMIT)
+            .into_iter()
+            .map(|(partition, rows)| {
+                let delete = rows.into_iter().map(|(key, _)| key).collect();
+                (partition, Batch { delete, ..Batch::default() })
             })
             .collect();
-        for result in api.store.commit_all(batches).await {
+        for result in store.commit_all(batches).await {
             result?;
         }
         removed += found;
         if found < limit {
             return Ok(removed);
         }
-        let took = api.clock.instant().saturating_duration_since(started);
+        let took = clock.instant().saturating_duration_since(started);
         tokio::time::sleep(if is_hurried { BREATH } else { took * REST }).await;
     }
 }

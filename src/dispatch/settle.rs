@@ -8,9 +8,10 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::credentials::{self, Certificate};
+use crate::credentials::Certificate;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::{Belief, Lane, Turn};
+use crate::model::id::Partition;
 use crate::outcome::{Effect, Settlement};
 use crate::results::event::{CertificateBroken, Event};
 use crate::store::{Batch, StoreError};
@@ -175,7 +176,7 @@ impl Dispatch {
             why: &why,
         });
         let results = self.rooms.outcome.results();
-        let (partition, now) = (credentials::partition_of(info.app), self.rooms.clock.now());
+        let (partition, now) = (Partition::of_app(info.app), self.rooms.clock.now());
         let mut batch = Batch::default();
         let added = results.add(info.app, partition, &broken, now, &mut batch);
         let marked = self

@@ -73,6 +73,18 @@ impl Default for AppSettings {
     }
 }
 
+impl AppSettings {
+    /// What signs posts; an empty key is none.
+    pub fn callback_key(&self) -> Option<&str> {
+        self.callback_key.as_deref().filter(|key| !key.is_empty())
+    }
+
+    /// What checks webhooks; an empty token is none.
+    pub fn webhook_token(&self) -> Option<&str> {
+        self.webhook_token.as_deref().filter(|token| !token.is_empty())
+    }
+}
+
 /// A tenant as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct App {

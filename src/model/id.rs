@@ -135,6 +135,11 @@ impl Partition {
         Partition::of_hash(u64::from(joined(parts, crc32fast::hash)))
     }
 
+    /// The partition of what an app has as a whole: its settings, keys and certificates.
+    pub fn of_app(app: AppId) -> Self {
+        Partition::of(&[b"app", &app.0.to_be_bytes()])
+    }
+
     /// Its number, below [`PARTITIONS`].
     pub const fn number(self) -> u16 {
         self.0

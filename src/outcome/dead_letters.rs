@@ -13,7 +13,7 @@ use crate::model::id::{AppId, CertId, MessageId};
 use crate::model::message::Message;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Delivery, Parcel};
-use crate::store::keys::{Class, KeyBuilder, just_after};
+use crate::store::keys::{Class, KeyBuilder, PageError, behind, just_after};
 use crate::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
 use crate::trace::{self, Attempt};
 
@@ -99,21 +99,15 @@ pub async fn last_words(
 /// A page of dead letters, oldest message first, and where the next begins.
 ///
 /// # Errors
-/// The store's.
+/// The store's, or a cursor that is not of this app's list.
 pub async fn list(
     store: &Arc<dyn Store>,
     app: AppId,
     query: &Query,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<(Vec<(Key, DeadLetter)>, Option<String>), StoreError> {
-    let mut range = of_app(app);
-    if let Some(last) = cursor.and_then(|cursor| hex::decode(cursor).ok()) {
-        let next = just_after(&last);
-        if range.contains(&next) {
-            range.start = next;
-        }
-    }
+) -> Result<(Vec<(Key, DeadLetter)>, Option<String>), PageError> {
+    let mut range = behind(of_app(app), cursor)?;
     let mut found = Vec::new();
     loop {
         let rows = store.scan(Scope::Everywhere, range.clone(), limit).await?;

@@ -6,7 +6,7 @@ use crate::account::{Account, DEVICES_MAX};
 use crate::model::device::{Device, Platform, Presence, TokenState};
 use crate::model::id::{AppId, CertId, DeviceId, Token, UserId};
 use crate::model::time::UnixMs;
-use crate::registry::rows::{decode, encode, listing_key, owner_row};
+use crate::registry::rows::{decode, encode, listing_key, owner_row, rows_beside};
 use crate::registry::{Owner, Registry};
 use crate::store::{Batch, Expect, StoreError};
 
@@ -170,14 +170,14 @@ fn enter(
             && other.cert_id == registration.cert_id
             && other.token == registration.token;
         if same_phone {
-            batch.delete.push(listing_key(app, other.cert_id, user, other));
+            batch.delete.extend(rows_beside(app, user, other));
         }
         !same_phone && other.device_id != registration.device_id
     });
     if account.devices.len() >= DEVICES_MAX {
         account.devices.sort_by_key(|device| device.seen_at);
         let oldest = account.devices.remove(0);
-        batch.delete.push(listing_key(app, oldest.cert_id, user, &oldest));
+        batch.delete.extend(rows_beside(app, user, &oldest));
         released.push((oldest.cert_id, oldest.token));
     }
     let presence = known

@@ -12,7 +12,7 @@ use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Key, StoreError};
 
 /// Where the row is that says whose a token is, and its key.
-pub(super) fn owner_row(app: AppId, (cert_id, token): (CertId, &Token)) -> (Partition, Key) {
+pub fn owner_row(app: AppId, (cert_id, token): (CertId, &Token)) -> (Partition, Key) {
     let parts: [&[u8]; 4] =
         [b"owner", &app.0.to_be_bytes(), &cert_id.0.to_be_bytes(), token.as_str().as_bytes()];
     let key = KeyBuilder::new(Class::Owner).u64(app.0).u32(cert_id.0).text(token.as_str()).finish();
@@ -71,6 +71,11 @@ pub(super) fn decode(key: &Key, row: &[u8]) -> Result<Owner, StoreError> {
 /// conflicts.
 pub fn badge_key(app: AppId, user: &UserId, device_id: &DeviceId) -> Key {
     KeyBuilder::new(Class::Badge).u64(app.0).text(user.as_str()).text(device_id.as_str()).finish()
+}
+
+/// What goes with a device when its account forgets it: where it is listed, and its badge.
+pub(super) fn rows_beside(app: AppId, user: &UserId, device: &Device) -> [Key; 2] {
+    [listing_key(app, device.cert_id, user, device), badge_key(app, user, &device.device_id)]
 }
 
 /// A badge row.

@@ -14,6 +14,7 @@ use ring::hmac;
 
 use crate::apps::Apps;
 use crate::clock::Clock;
+use crate::model::app::AppSettings;
 use crate::model::id::AppId;
 use crate::queue::backoff;
 use crate::results::event::Command;
@@ -112,13 +113,13 @@ impl Courier {
             return Ok(Turn::Empty);
         };
         let app = self.apps.get(self.app);
-        let settings = app.as_ref().map(|app| &app.settings);
+        let settings: Option<&AppSettings> = app.as_ref().map(|app| &app.settings);
         let Some(url) = settings.and_then(|settings| settings.callback_url.as_deref()) else {
             self.drop_all(&waiting, "no_address").await?;
             return Ok(Turn::Moved);
         };
         waiting.retain(|event| event.command == command);
-        let key = settings.and_then(|settings| settings.callback_key.as_deref());
+        let key = settings.and_then(AppSettings::callback_key);
         match self.post(url, key, command, &waiting).await {
             Ok(()) => {
                 self.remove(&waiting).await?;

@@ -1,6 +1,8 @@
 //! Building and reading keys: a class byte, then fields whose byte order is their order.
 
-use crate::store::Key;
+use std::ops::Range;
+
+use crate::store::{Key, StoreError};
 
 /// What kind of row a key names. The first byte of every key; never reused for another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +113,7 @@ impl KeyBuilder {
     }
 
     /// The range of every key that begins with what was built so far.
-    pub fn prefix(self) -> std::ops::Range<Key> {
+    pub fn prefix(self) -> Range<Key> {
         let start = self.finish();
         let end = after_prefix(&start);
         start..end
@@ -132,6 +134,30 @@ pub fn just_after(key: &[u8]) -> Key {
     let mut next = Key::from(key);
     next.push(&[0]);
     next
+}
+
+/// Why a page of rows could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The cursor is none, or one of another list.
+    #[error("the cursor is not one of this list")]
+    Cursor,
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What of `range` lies behind a page whose last key, in hex, is `cursor`; all of it without one.
+///
+/// # Errors
+/// [`PageError::Cursor`]: whoever reads from the start again would do so without end.
+pub fn behind(range: Range<Key>, cursor: Option<&str>) -> Result<Range<Key>, PageError> {
+    let Some(cursor) = cursor else { return Ok(range) };
+    let last = hex::decode(cursor).map_err(|_| PageError::Cursor)?;
+    if !range.contains(&Key::from(last.as_slice())) {
+        return Err(PageError::Cursor);
+    }
+    Ok(just_after(&last)..range.end)
 }
 
 /// Reads the fields of a key in the order they were built. `None` means the key is damaged.
@@ -203,6 +229,20 @@ mod tests {
         assert!(range.contains(&inside));
         assert!(!range.contains(&sibling));
         assert_eq!(after_prefix(&[1, 0xFF]).as_ref(), &[2]);
+    }
+
+    #[test]
+    fn a_page_begins_behind_its_cursor_and_a_cursor_of_elsewhere_is_refused() {
+        let range = KeyBuilder::new(Class::User).u64(7).prefix();
+        let last = KeyBuilder::new(Class::User).u64(7).text("a").finish();
+        let rest = behind(range.clone(), Some(&hex::encode(&last))).expect("its own cursor");
+        assert_eq!(rest, just_after(&last)..range.end.clone());
+        assert_eq!(behind(range.clone(), None).expect("no cursor"), range);
+        let other = KeyBuilder::new(Class::User).u64(8).text("a").finish();
+        for cursor in [hex::encode(other), "00".into(), "ffff".into(), "x".into(), String::new()] {
+            let refused = behind(range.clone(), Some(&cursor));
+            assert!(matches!(refused, Err(PageError::Cursor)), "{cursor}: {refused:?}");
+        }
     }
 
     #[test]

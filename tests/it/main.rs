@@ -10,6 +10,7 @@ mod hostile;
 mod journey;
 mod kill;
 mod moving;
+mod partitions;
 mod policy;
 mod pressure;
 mod process;

@@ -6,14 +6,19 @@ mod push;
 mod rest;
 mod webhooks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use offpush::app::App;
+use offpush::clock::Clock;
+use offpush::config::Settings;
+use offpush::config::sections::Engine;
 use offpush::model::id::AppId;
 use offpush::model::time::UnixMs;
 use offpush::usersig;
 use serde_json::{Value, json};
 
-use crate::harness::{APP, Caller, Relay, Sims};
+use crate::harness::{ADMIN, APP, Caller, Relay, Sims};
 
 /// The app's UserSig key.
 const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
@@ -34,8 +39,19 @@ struct Door {
 
 impl Door {
     async fn open() -> Self {
+        Door::open_at(Clock::system(), |_| {}).await
+    }
+
+    /// On a clock of the test's and with changed settings.
+    async fn open_at(clock: Clock, change: impl FnOnce(&mut Settings)) -> Self {
         let sims = Sims::start().await;
-        let relay = Relay::start(&sims).await;
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let mut settings = sims.settings(folder.path(), Engine::Memory);
+        change(&mut settings);
+        let store = App::open_store(&settings).expect("a store");
+        let app = App::start_on(settings.clone(), store, clock).await.expect("the relay starts");
+        let admin = Caller::new(&format!("http://{}", app.address()), Some(ADMIN));
+        let relay = Relay { app: Some(app), settings, admin, folder };
         let settings = json!({ "usersig_keys": [KEY], "admins": ["administrator", "second"],
                                "webhook_token": TOKEN });
         relay.admin.put(&format!("/v1/apps/{APP}"), &settings).await;
@@ -44,7 +60,7 @@ impl Door {
     }
 
     fn query_of(&self, identifier: &str) -> String {
-        let validity = Duration::from_secs(3_600);
+        let validity = Duration::from_secs(60 * 86_400);
         let sig = usersig::make(KEY, AppId(APP), identifier, now(), validity);
         format!("sdkappid={APP}&identifier={identifier}&usersig={sig}&random=1&contenttype=json")
     }

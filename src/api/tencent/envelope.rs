@@ -11,6 +11,7 @@ use crate::api::error::ApiError;
 use crate::ingest::IngestError;
 use crate::members::MembersError;
 use crate::model::message::Invalid;
+use crate::preferences::receive_options::OptionsError;
 use crate::store::StoreError;
 
 /// The relay cannot do it now: try again.
@@ -116,11 +117,14 @@ impl From<IngestError> for Fail {
     }
 }
 
+impl From<OptionsError> for Fail {
+    fn from(error: OptionsError) -> Self {
+        ApiError::from(error).into()
+    }
+}
+
 impl From<MembersError> for Fail {
     fn from(error: MembersError) -> Self {
-        match error {
-            MembersError::TooMany => Fail::new(BAD_PARAMETER, error.to_string()),
-            MembersError::Store(error) => error.into(),
-        }
+        ApiError::from(error).into()
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::api::tencent::envelope::{Fail, NOT_JSON};
-use crate::model::id::{ID_BYTES_MAX, UserId};
+use crate::model::id::UserId;
 use crate::model::json::without_values;
 use crate::model::message::checked_id;
 
@@ -132,18 +132,37 @@ pub fn users(
     Ok(users)
 }
 
-/// Ids in a list of objects, such as `[{"Member_Account": "a"}]` or plain strings; what is not an
-/// id is left out.
-pub fn ids_in(fields: &Fields<'_>, name: &str, key: &str) -> Vec<UserId> {
-    let list: Vec<Value> = fields.optional(name, 0).ok().flatten().unwrap_or_default();
-    list.iter()
-        .filter_map(|entry| entry.as_str().or_else(|| entry.get(key)?.as_str()))
-        .filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX && !id.contains(char::is_control))
-        .map(UserId::from)
-        .collect()
+/// Names in a list of objects, such as `[{"Member_Account": "a"}]`, or of plain strings; none when
+/// there is no list.
+///
+/// # Errors
+/// `code` when it is not such a list.
+pub fn names_in(
+    fields: &Fields<'_>,
+    name: &str,
+    key: &str,
+    code: u32,
+) -> Result<Vec<String>, Fail> {
+    let list: Vec<Value> = fields.optional(name, code)?.unwrap_or_default();
+    let named =
+        |entry: &Value| entry.as_str().or_else(|| entry.get(key)?.as_str()).map(str::to_owned);
+    list.iter().map(named).collect::<Option<_>>().ok_or_else(|| {
+        Fail::new(code, format!("{name} must hold strings, or objects with a {key}"))
+    })
+}
+
+/// Ids in such a list.
+///
+/// # Errors
+/// `code` when it is not such a list, or holds what is not an id: what was left out silently
+/// would never ring.
+pub fn ids_in(fields: &Fields<'_>, name: &str, key: &str, code: u32) -> Result<Vec<UserId>, Fail> {
+    let names = names_in(fields, name, key, code)?;
+    names.iter().map(|id| checked(id, name, code).map(|()| id.as_str().into())).collect()
 }
 
 /// A message in the relay's own form, being written.
+#[derive(Clone)]
 pub struct MessageJson(Vec<u8>);
 
 impl MessageJson {
@@ -215,8 +234,27 @@ mod tests {
 
     #[test]
     fn members_are_named_by_objects_or_by_strings() {
-        let fields = Fields::parse(br#"{"l":[{"M":"a"},"b",{"M":""},{"N":"c"},3]}"#).expect("json");
-        assert_eq!(ids_in(&fields, "l", "M"), ["a".into(), "b".into()]);
-        assert!(ids_in(&fields, "none", "M").is_empty());
+        let fields = Fields::parse(br#"{"l":[{"M":"a"},"b"]}"#).expect("an object");
+        assert_eq!(ids_in(&fields, "l", "M", 7), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(ids_in(&fields, "none", "M", 7), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_names_nobody_is_refused_with_the_name_of_its_list() {
+        for list in
+            [r#""a""#, r#"{"M":"a"}"#, "[3]", "[null]", r#"["a",{"N":"c"}]"#, r#"[{"M":3}]"#]
+        {
+            let json = format!(r#"{{"l":{list}}}"#);
+            let fields = Fields::parse(json.as_bytes()).expect("an object");
+            let fail = names_in(&fields, "l", "M", 7).expect_err(list);
+            assert!(fail.code == 7 && fail.info.starts_with("l "), "{list}: {fail:?}");
+        }
+        for id in ["", "a\\u0000b", &"x".repeat(129)] {
+            let json = format!(r#"{{"l":["a","{id}"]}}"#);
+            let fields = Fields::parse(json.as_bytes()).expect("an object");
+            assert_eq!(names_in(&fields, "l", "M", 7).expect("names").len(), 2);
+            let fail = ids_in(&fields, "l", "M", 7).expect_err(id);
+            assert!(fail.code == 7 && fail.info.starts_with("l "), "{id}: {fail:?}");
+        }
     }
 }

@@ -17,10 +17,12 @@ use crate::api::devices::PageQuery;
 use crate::api::error::ApiError;
 use crate::api::tencent::auth::Caller;
 use crate::api::tencent::envelope::{Answer, BAD_PARAMETER, Fail, fields};
-use crate::api::tencent::fields::{Fields, ListCodes, MessageJson, ids_in, users};
-use crate::api::tencent::send::{self, Sent, take, withdraw_named};
+use crate::api::tencent::fields::{
+    Fields, ListCodes, MessageJson, checked, ids_in, names_in, users,
+};
+use crate::api::tencent::send::{self, NO_MESSAGE, Sent, take, withdraw_named};
 use crate::dedupe::DedupeRule;
-use crate::members::{MEMBERS_MAX, MembersError};
+use crate::members::MEMBERS_MAX;
 use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::id::{AppId, Conversation, GroupId, UserId};
@@ -29,6 +31,9 @@ use crate::preferences::receive::ReceiveOption;
 
 /// Most receivers a targeted group message names.
 const TARGETS_MAX: usize = 50;
+
+/// Most messages one call recalls (trtc.io/document/34965). They are looked for one by one.
+const RECALLED_MAX: usize = 10;
 
 /// Most members one call adds or removes.
 const CHANGED_MAX: usize = 1_000;
@@ -143,45 +148,57 @@ pub async fn send(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer
     Ok(fields(json!({ "MsgTime": time_s, "MsgSeq": seq, "MessageIds": sent.ids() })))
 }
 
-/// `group_open_http_svc/group_msg_recall`
-pub async fn recall(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
+/// `group_open_http_svc/group_msg_recall`, and the webhook that tells of one. A message that is not
+/// known keeps no other from being withdrawn.
+pub async fn recall(api: &Api, app: &App, given: &Fields<'_>) -> Answer {
     let group = group_of(given)?;
     let mut results = Vec::new();
-    for seq in seqs(given) {
-        let withdrawn = withdraw_named(api, &caller.app, Name::InGroup(&group, seq)).await;
-        let code = match withdrawn {
+    for seq in seqs(given)? {
+        let code = match withdraw_named(api, app, Name::InGroup(&group, seq)).await {
             Ok(_) => 0,
-            Err(fail) if fail.code == 20_022 => 10_030,
+            Err(fail) if fail.code == NO_MESSAGE => 10_030,
             Err(fail) => return Err(fail),
         };
         results.push(json!({ "MsgSeq": seq, "RetCode": code }));
-    }
-    if results.is_empty() {
-        return Err(Fail::new(BAD_PARAMETER, "MsgSeqList names no message"));
     }
     Ok(fields(json!({ "RecallRetList": results })))
 }
 
 /// The message numbers of a `MsgSeqList`.
-pub fn seqs(given: &Fields<'_>) -> Vec<u32> {
-    let list: Vec<Value> = given.optional("MsgSeqList", 0).ok().flatten().unwrap_or_default();
-    list.iter()
-        .filter_map(|entry| u32::try_from(entry["MsgSeq"].as_u64()?).ok())
-        .take(TARGETS_MAX)
-        .collect()
+///
+/// # Errors
+/// 10004 when it is malformed, or names none or too many.
+pub fn seqs(given: &Fields<'_>) -> Result<Vec<u32>, Fail> {
+    let list: Vec<Value> = given.required("MsgSeqList", BAD_PARAMETER)?;
+    if list.is_empty() || list.len() > RECALLED_MAX {
+        let info = format!("MsgSeqList must name 1 to {RECALLED_MAX} messages");
+        return Err(Fail::new(BAD_PARAMETER, info));
+    }
+    let seq = |entry: &Value| u32::try_from(entry.get("MsgSeq")?.as_u64()?).ok();
+    list.iter().map(seq).collect::<Option<_>>().ok_or_else(|| {
+        Fail::new(BAD_PARAMETER, "MsgSeqList must hold objects with a MsgSeq from 0 to 4294967295")
+    })
+}
+
+/// Who is in a group from the start: the members named, and the owner if there is one.
+///
+/// # Errors
+/// 10004.
+pub fn founders(given: &Fields<'_>) -> Result<Vec<UserId>, Fail> {
+    let mut members = ids_in(given, "MemberList", "Member_Account", BAD_PARAMETER)?;
+    let owner: Option<String> = given.optional("Owner_Account", BAD_PARAMETER)?;
+    if let Some(owner) = owner.filter(|owner| !owner.is_empty()) {
+        checked(&owner, "Owner_Account", BAD_PARAMETER)?;
+        members.push(UserId::from(owner.as_str()));
+    }
+    Ok(members)
 }
 
 /// `group_open_http_svc/create_group` and `…/import_group`: only the members are kept. The relay
 /// makes no group ids, the chat server does.
 pub async fn create(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
     let group = group_of(given)?;
-    let mut members = ids_in(given, "MemberList", "Member_Account");
-    members.extend(
-        given
-            .optional::<String>("Owner_Account", BAD_PARAMETER)?
-            .as_deref()
-            .and_then(|owner| checked_id(owner, "Owner_Account", "").ok().map(UserId::from)),
-    );
+    let members = founders(given)?;
     api.front_door.members.join(caller.app.app, &group, &members).await?;
     Ok(fields(
         json!({ "GroupId": group, "Type": given.optional::<String>("Type", BAD_PARAMETER)? }),
@@ -201,15 +218,18 @@ pub async fn destroy(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Ans
 /// `group_open_http_svc/add_group_member` and `…/import_group_member`
 pub async fn add_members(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
     let group = group_of(given)?;
-    let joining = ids_in(given, "MemberList", "Member_Account");
-    if joining.is_empty() || joining.len() > CHANGED_MAX {
+    let named = names_in(given, "MemberList", "Member_Account", BAD_PARAMETER)?;
+    if named.is_empty() || named.len() > CHANGED_MAX {
         let info = format!("MemberList must name 1 to {CHANGED_MAX} members");
         return Err(Fail::new(BAD_PARAMETER, info));
     }
+    let joins = |id: &str| checked(id, "Member_Account", BAD_PARAMETER).is_ok();
+    let joining: Vec<UserId> =
+        named.iter().filter(|id| joins(id)).map(|id| id.as_str().into()).collect();
     api.front_door.members.join(caller.app.app, &group, &joining).await?;
-    let list: Vec<_> =
-        joining.iter().map(|user| json!({ "Member_Account": user, "Result": 1 })).collect();
-    Ok(fields(json!({ "MemberList": list })))
+    // Tencent's numbers: 0 is a member who could not be added.
+    let result = |id: &String| json!({ "Member_Account": id, "Result": u8::from(joins(id)) });
+    Ok(fields(json!({ "MemberList": named.iter().map(result).collect::<Vec<_>>() })))
 }
 
 /// `group_open_http_svc/delete_group_member`
@@ -285,7 +305,9 @@ pub async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let group = group_in_path(&group)?;
     let Query(query) = query?;
-    let after = query.cursor.as_deref().map(UserId::from);
+    let after = query.cursor.as_deref();
+    let after = after.map(|user| checked_id(user, "cursor", "field_malformed")).transpose()?;
+    let after = after.map(UserId::from);
     let members = &api.front_door.members;
     let page = members.page(app.app, &group, after.as_ref(), query.limit()).await?;
     let cursor = page.last().filter(|_| page.len() == query.limit()).cloned();
@@ -302,10 +324,7 @@ pub async fn add(
 ) -> Result<Json<Value>, ApiError> {
     let group = group_in_path(&group)?;
     let joining = read_members(body)?;
-    api.front_door.members.join(app.app, &group, &joining).await.map_err(|error| match error {
-        MembersError::TooMany => ApiError::bad("group_too_large", "members", error.to_string()),
-        MembersError::Store(error) => error.into(),
-    })?;
+    api.front_door.members.join(app.app, &group, &joining).await?;
     counted(&api, app.app, &group).await
 }
 
@@ -322,10 +341,7 @@ pub async fn remove(
         members.dismiss(app.app, &group).await?;
     } else {
         let leaving = read_members(body)?;
-        members.leave(app.app, &group, &leaving).await.map_err(|error| match error {
-            MembersError::TooMany => ApiError::bad("group_too_large", "members", error.to_string()),
-            MembersError::Store(error) => error.into(),
-        })?;
+        members.leave(app.app, &group, &leaving).await?;
     }
     counted(&api, app.app, &group).await
 }

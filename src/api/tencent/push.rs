@@ -1,7 +1,9 @@
 //! Pure pushes: to named users, `timpush/batch`, and to all, `timpush/push`
 //! (trtc.io/document/67553 and cloud.tencent.com/document/product/269/45934).
 //!
-//! Nothing is derived from elements here, and the Apple badge stays as it is unless the push says
+//! Nothing is derived from elements here: a push says by `Title` or `Desc` what it shows, or is
+//! refused. Only the older `all_member_push/im_push` may come with a `MsgBody` alone, and shows
+//! what that says (trtc.io/document/37166). The Apple badge stays as it is unless the push says
 //! otherwise. A push to all is a task; its progress is read below `/v1`.
 
 use std::sync::Arc;
@@ -38,8 +40,7 @@ const NO_RANDOM: u32 = 90_001;
 const NO_CONDITIONS: u32 = 90_022;
 
 /// The push with its badge mode: a pure push leaves the Apple badge alone unless it says so.
-fn push_info(given: &Fields<'_>) -> Result<Value, Fail> {
-    let mut push: Value = given.required("OfflinePushInfo", BAD_PUSH_INFO)?;
+fn with_badge_mode(mut push: Value) -> Result<Value, Fail> {
     let malformed = |name: &str| Fail::new(BAD_PUSH_INFO, format!("{name} must be an object"));
     let Some(object) = push.as_object_mut() else { return Err(malformed("OfflinePushInfo")) };
     let apple = object.entry("ApnsInfo").or_insert(Value::Null);
@@ -56,15 +57,44 @@ fn push_info(given: &Fields<'_>) -> Result<Value, Fail> {
     Ok(push)
 }
 
+/// Whether a push has something of its own to show.
+fn says_something(push: &Value) -> bool {
+    let filled = |name: &str| push[name].as_str().is_some_and(|text| !text.is_empty());
+    filled("Title") || filled("Desc")
+}
+
+/// Where a push to all may have its text from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextFrom {
+    /// `OfflinePushInfo` only: `timpush/push`.
+    PushInfo,
+    /// `MsgBody` too: `all_member_push/im_push`, which is older than the pure pushes.
+    Message,
+}
+
+/// The `OfflinePushInfo` of a push to all, made when there is none. `MsgBody` counts only where it
+/// may, and where nothing rings: then there is no text to derive.
+fn push_to_all(given: &Fields<'_>, text: TextFrom) -> Result<(Value, bool), Fail> {
+    let push: Option<Value> = given.optional("OfflinePushInfo", BAD_PUSH_INFO)?;
+    let push = with_badge_mode(push.unwrap_or_else(|| json!({})))?;
+    let with_body = text == TextFrom::Message || push["PushFlag"] == 1;
+    if !with_body && !says_something(&push) {
+        let info = "OfflinePushInfo must have a Title or a Desc: a push derives none from MsgBody";
+        return Err(Fail::new(BAD_PUSH_INFO, info));
+    }
+    Ok((push, with_body))
+}
+
 /// `timpush/batch`
 pub async fn named(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answer {
     let from = given.id("From_Account", 90_008)?;
     let receivers = users(given, "To_Account", NAMED_MAX, &RECEIVER_CODES)?;
     let random: u32 = given.required("MsgRandom", NO_RANDOM)?;
+    let push: Value = given.required("OfflinePushInfo", BAD_PUSH_INFO)?;
     let message = MessageJson::begin()
         .value("From_Account", &json!(from))
         .value("MsgRandom", &json!(random))
-        .value("OfflinePushInfo", &push_info(given)?)
+        .value("OfflinePushInfo", &with_badge_mode(push)?)
         .value("TaskId", &json!(NAMED_TASK))
         .copy(given, &["DataId"])
         .finish();
@@ -79,7 +109,13 @@ pub async fn named(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answe
 }
 
 /// `timpush/push` and `all_member_push/im_push`
-pub async fn all(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>, body_bytes: usize) -> Answer {
+pub async fn all(
+    api: &Arc<Api>,
+    caller: &Caller,
+    given: &Fields<'_>,
+    body_bytes: usize,
+    text: TextFrom,
+) -> Answer {
     if body_bytes > ALL_BYTES_MAX {
         let info = format!("the body has {body_bytes} bytes, at most {ALL_BYTES_MAX} are allowed");
         return Err(Fail::new(90_056, info));
@@ -95,19 +131,19 @@ pub async fn all(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>, body_bytes
         let info = format!("MsgLifeTime must be at most {LIFE_TIME_S_MAX}");
         return Err(Fail::new(90_026, info));
     }
+    let (push, with_body) = push_to_all(given, text)?;
     let mut message = MessageJson::begin()
         .value("From_Account", &json!(sender(caller, given)?))
-        .copy(given, &["MsgRandom", "MsgBody", "CloudCustomData"]);
+        .value("OfflinePushInfo", &push)
+        .copy(given, &["MsgRandom", "CloudCustomData"]);
     // Zero, the default here, says that nothing is kept for the client; it rings nevertheless.
     if life_s > 0 {
         message = message.value("MsgLifeTime", &json!(life_s));
     }
-    if given.raw("OfflinePushInfo").is_some() {
-        message = message.value("OfflinePushInfo", &push_info(given)?);
-    }
-    let message = message.finish();
+    let whole = message.clone().copy(given, &["MsgBody"]).finish();
     // Nobody could be told of a mistake later.
-    Message::parse(&addressed(&message, &["nobody".into()]))?;
+    Message::parse(&addressed(&whole, &["nobody".into()]))?;
+    let message = if with_body { whole } else { message.finish() };
     let made = api.front_door.tasks.make(caller.app.app, random, message).await;
     let task = made.map_err(|error| match error {
         TaskError::TooSoon => Fail::new(90_024, error.to_string()),

@@ -20,6 +20,9 @@ use crate::model::id::{AppId, MessageId, UserId, digest128};
 use crate::model::message::{RECEIVERS_MAX, Wire};
 use crate::trace::Opening;
 
+/// No message of that name.
+pub const NO_MESSAGE: u32 = 20_022;
+
 /// Most receivers of one batch.
 const BATCH_MAX: usize = 500;
 
@@ -191,7 +194,7 @@ pub async fn withdraw_named(api: &Api, app: &App, name: Name<'_>) -> Result<usiz
         withdrawn += usize::from(answer.is_some());
     }
     if withdrawn == 0 {
-        return Err(Fail::new(20_022, "there is no such message, or its trace was trimmed"));
+        return Err(Fail::new(NO_MESSAGE, "there is no such message, or its trace was trimmed"));
     }
     Ok(withdrawn)
 }

@@ -23,16 +23,15 @@ use crate::store::StoreError;
 /// Most users one query names.
 const QUERIED_MAX: usize = 500;
 
-/// How long a user without a link counts as `PushOnline` (cloud.tencent.com/document/269/2566).
-const PUSH_ONLINE: Duration = Duration::from_secs(7 * 86_400);
-
 /// An illegal parameter of the quiet-hours API.
 const ILLEGAL: u32 = 70_402;
 
-/// Tencent's word for a user with these devices.
-fn state_of(devices: &[Device], now: UnixMs) -> &'static str {
+/// Tencent's word for a user with these devices. One that was silent for longer than `stale_login`
+/// gets no push, so it does not count as `PushOnline` either
+/// (cloud.tencent.com/document/product/269/2566).
+fn state_of(devices: &[Device], stale_login: Duration, now: UnixMs) -> &'static str {
     let any = |wanted: fn(&Device) -> bool| {
-        devices.iter().any(|device| wanted(device) && now.since(device.seen_at) <= PUSH_ONLINE)
+        devices.iter().any(|device| wanted(device) && now.since(device.seen_at) <= stale_login)
     };
     if any(|device| matches!(device.presence, Presence::Foreground | Presence::Background)) {
         "Online"
@@ -49,12 +48,12 @@ pub async fn query(api: &Arc<Api>, caller: &Caller, given: &Fields<'_>) -> Answe
     let app = caller.app.app;
     let known = api.front_door.accounts.known(app, &asked).await?;
     let accounts = Accounts::new(api.store.clone()).read_many(app, asked.iter()).await?;
-    let now = api.clock.now();
+    let (stale_login, now) = (api.ingest.rule_settings(&caller.app).stale_login, api.clock.now());
     let (mut states, mut unknown) = (Vec::new(), Vec::new());
     for ((user, account), known) in asked.iter().zip(accounts).zip(known) {
         if known {
             // Older texts call the field State, newer ones Status.
-            let state = state_of(&account.devices, now);
+            let state = state_of(&account.devices, stale_login, now);
             states.push(json!({ "To_Account": user, "State": state, "Status": state }));
         } else {
             unknown.push(json!({ "To_Account": user, "ErrorCode": NO_ACCOUNT }));

@@ -163,7 +163,7 @@ impl Claim {
 }
 
 fn token_of(app: &App) -> Option<&str> {
-    app.settings.webhook_token.as_deref().filter(|token| !token.is_empty())
+    app.settings.webhook_token()
 }
 
 /// The app, unless the query names another.

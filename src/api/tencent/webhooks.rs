@@ -18,8 +18,8 @@ use crate::api::Api;
 use crate::api::body;
 use crate::api::tencent::envelope::{Answer, Fail, TOO_OFTEN, TRY_AGAIN, UNKNOWN_COMMAND, fields};
 use crate::api::tencent::envelope::{BAD_PARAMETER, respond};
-use crate::api::tencent::fields::{Fields, MessageJson, ids_in};
-use crate::api::tencent::groups::{seqs, take_for_members};
+use crate::api::tencent::fields::{Fields, MessageJson, ids_in, names_in};
+use crate::api::tencent::groups::{self, take_for_members};
 use crate::api::tencent::send::{Sent, take as take_message, withdraw_named};
 use crate::api::tencent::webhook_auth::{self, WebhookQuery};
 use crate::dedupe::DedupeRule;
@@ -43,6 +43,9 @@ const COMMAND_SHOWN_MAX: usize = 64;
 /// How much later than an event its device may have reported, by the other clock, and the event
 /// still counts.
 const CLOCK_SKEW: Duration = Duration::from_secs(10);
+
+/// Read marks come in seconds: what came within that second was read as well.
+const WITHIN_SECOND: Duration = Duration::from_millis(999);
 
 /// `POST …/webhooks/tencent`
 pub async fn take(
@@ -101,9 +104,9 @@ impl Hook<'_> {
             "State.StateChange" => self.state_change().await,
             "C2C.CallbackAfterMsgReport" => self.read().await,
             "C2C.CallbackAfterMsgWithDraw" => self.withdrawn().await,
-            "Group.CallbackAfterRecallMsg" => self.recalled().await,
-            "Group.CallbackAfterCreateGroup" => self.joined("MemberList").await,
-            "Group.CallbackAfterNewMemberJoin" => self.joined("NewMemberList").await,
+            "Group.CallbackAfterRecallMsg" => groups::recall(self.api, self.app, self.given).await,
+            "Group.CallbackAfterCreateGroup" => self.joined(groups::founders(self.given)?).await,
+            "Group.CallbackAfterNewMemberJoin" => self.joined(self.members("NewMemberList")?).await,
             "Group.CallbackAfterMemberExit" => self.left().await,
             "Group.CallbackAfterGroupDestroyed" => self.dismissed().await,
             // Any other answer would refuse the message itself.
@@ -167,7 +170,7 @@ impl Hook<'_> {
         }
         let (from, message) = self.message()?;
         let message = message.value("GroupId", &json!(group)).finish();
-        let targets = ids_in(self.given, "To_Account", "Member_Account");
+        let targets = self.members("To_Account")?;
         let sent = if targets.is_empty() {
             take_for_members(self.api, self.app, &group, &from, &message).await?
         } else {
@@ -200,8 +203,8 @@ impl Hook<'_> {
         };
         // Who registered since has logged in again, and told the relay before the chat server did.
         let registered_since = |device: &Device| device.registered_at > at;
-        for kicked in ids_in(self.given, "KickedDevice", "Platform") {
-            let on = platform(kicked.as_str());
+        for kicked in names_in(self.given, "KickedDevice", "Platform", BAD_PARAMETER)? {
+            let on = platform(&kicked);
             // The device that logged in may have registered already: only older ones were removed.
             let was_kicked = |device: &Device| {
                 on.is_some_and(|on| on.covers(device)) && device.registered_at < at
@@ -242,8 +245,7 @@ impl Hook<'_> {
         let now = self.api.clock.now();
         let unread = self.given.number("UnreadMsgNum").and_then(|n| u32::try_from(n).ok());
         let at = match self.given.number("LastReadTime").and_then(|s| u64::try_from(s).ok()) {
-            // Seconds: what came within that second was read as well.
-            Some(seconds) if unread != Some(0) => UnixMs(UnixMs::from_secs(seconds).0 + 999),
+            Some(seconds) if unread != Some(0) => UnixMs::from_secs(seconds).after(WITHIN_SECOND),
             _ => self.happened_at(now),
         };
         let conversation = Conversation::C2c(peer);
@@ -268,30 +270,19 @@ impl Hook<'_> {
         Ok(fields(json!({})))
     }
 
-    async fn recalled(&self) -> Answer {
-        let group = self.group()?;
-        for seq in seqs(self.given) {
-            withdraw_named(self.api, self.app, Name::InGroup(&group, seq)).await?;
-        }
-        Ok(fields(json!({})))
+    fn members(&self, list: &str) -> Result<Vec<UserId>, Fail> {
+        ids_in(self.given, list, "Member_Account", BAD_PARAMETER)
     }
 
-    async fn joined(&self, list: &str) -> Answer {
+    async fn joined(&self, joining: Vec<UserId>) -> Answer {
         let group = self.group()?;
-        let mut joining = ids_in(self.given, list, "Member_Account");
-        if list == "MemberList"
-            && let Some(owner) = self.given.optional::<String>("Owner_Account", BAD_PARAMETER)?
-            && !owner.is_empty()
-        {
-            joining.push(UserId::from(self.given.id("Owner_Account", BAD_PARAMETER)?.as_str()));
-        }
         self.api.front_door.members.join(self.app.app, &group, &joining).await?;
         Ok(fields(json!({})))
     }
 
     async fn left(&self) -> Answer {
         let group = self.group()?;
-        let leaving = ids_in(self.given, "ExitMemberList", "Member_Account");
+        let leaving = self.members("ExitMemberList")?;
         self.api.front_door.members.leave(self.app.app, &group, &leaving).await?;
         Ok(fields(json!({})))
     }

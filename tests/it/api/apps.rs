@@ -44,6 +44,21 @@ async fn null_takes_a_field_back_to_its_default() {
 }
 
 #[tokio::test]
+async fn settings_at_their_limits_are_taken_and_an_empty_secret_is_none() {
+    let bench = Bench::start().await;
+    let at = "/v1/apps/1400000007";
+    let secret = "x".repeat(256);
+    let most = json!({ "callback_key": secret, "webhook_token": secret, "usersig_keys": [secret],
+        "admins": vec!["admin"; 32], "default_locale": "zh_TW_#Hant" });
+    let app = bench.admin.ok("PUT", at, &most).await;
+    let secrets = |app: &Value| (app["has_callback_key"].clone(), app["has_webhook_token"].clone());
+    assert_eq!(secrets(&app), (json!(true), json!(true)));
+    let none = json!({ "callback_key": "", "webhook_token": "" });
+    let app = bench.admin.ok("PUT", at, &none).await;
+    assert_eq!(secrets(&app), (json!(false), json!(false)));
+}
+
+#[tokio::test]
 async fn settings_and_keys_survive_a_restart_on_the_same_store() {
     let bench = Bench::start().await;
     let key = bench.app_key(crate::harness::APP).await;

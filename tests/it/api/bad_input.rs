@@ -202,7 +202,10 @@ async fn paths_and_queries() {
             get(path("/explain?limit=many"), 400, "query_malformed", None),
             get(path("/explain?msg_random=-1"), 400, "query_malformed", None),
             get(path("/explain?since=yesterday"), 400, "field_malformed", Some("since")),
+            get(path("/explain?cursor=x"), 400, "field_malformed", Some("cursor")),
             get(path("/dead-letters?cert_id=x"), 400, "query_malformed", None),
+            get(path("/dead-letters?cursor=x"), 400, "field_malformed", Some("cursor")),
+            get(path("/dead-letters?cursor=4400"), 400, "field_malformed", Some("cursor")),
             get("/v1/ledger?app=x".into(), 400, "query_malformed", None),
             get(
                 path("/users/joon/conversations/joon/receive-option"),
@@ -238,6 +241,9 @@ async fn apps_and_keys() {
     let url =
         |url: &str| put(json!({ "callback_url": url }), "field_malformed", Some("callback_url"));
     let keys: Vec<_> = (0..9).map(|number| format!("key-{number}")).collect();
+    let (secret, admins) = ("x".repeat(257), vec!["admin"; 33]);
+    let locale =
+        |tag: &str, code| put(json!({ "default_locale": tag }), code, Some("default_locale"));
     refuse(
         &bench,
         vec![
@@ -253,7 +259,17 @@ async fn apps_and_keys() {
             url("ftp://example.com/x"),
             url("/relative"),
             url("https://user:secret@example.com/x"),
-            url(&format!("https://example.com/{}", "x".repeat(2_048))),
+            url(&format!("https://example.com/{}", "x".repeat(1_024))),
+            put(json!({ "usersig_keys": [secret] }), "field_too_long", Some("usersig_keys")),
+            put(json!({ "callback_key": secret }), "field_too_long", Some("callback_key")),
+            put(json!({ "webhook_token": secret }), "field_too_long", Some("webhook_token")),
+            put(json!({ "admins": admins }), "too_many_admins", Some("admins")),
+            put(json!({ "admins": [""] }), "field_malformed", Some("admins")),
+            locale("korean", "field_malformed"),
+            locale("", "field_malformed"),
+            locale("-en", "field_malformed"),
+            locale("en-ü", "field_malformed"),
+            locale(&"en-".repeat(22), "field_too_long"),
             ("POST", path("/keys"), b"[7]".to_vec(), 400, "json_malformed", None),
             ("POST", path("/keys"), b"{\"name\":1}".to_vec(), 400, "field_malformed", Some("name")),
             ("DELETE", path("/keys/none"), Vec::new(), 404, "key_not_found", Some("id")),

@@ -225,6 +225,29 @@ async fn the_seventeenth_device_drops_the_one_unseen_for_longest() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_dropped_takes_its_badge_with_it() {
+    let bench = Bench::start().await;
+    let cert_id = bench.relay.certificate(&bench.sims, "xiaomi").await;
+    let report = async |device: &str| {
+        let at = path(&format!("/users/joon/devices/{device}/state"));
+        bench.admin.ok("POST", &at, &json!({ "state": "background", "unread": 7 })).await;
+    };
+    let badges = async || bench.rows().await.keys().filter(|key| key[0] == b'I').count();
+    register(&bench, "joon", "before", cert_id, "token-0").await;
+    report("before").await;
+    assert_eq!(badges().await, 1);
+    register(&bench, "joon", "d0", cert_id, "token-0").await;
+    assert_eq!(badges().await, 0, "the same phone under another id");
+    report("d0").await;
+    for number in 1..16 {
+        register(&bench, "joon", &format!("d{number}"), cert_id, &format!("token-{number}")).await;
+    }
+    assert_eq!(badges().await, 1);
+    register(&bench, "joon", "d16", cert_id, "token-16").await;
+    assert_eq!(badges().await, 0, "one too many");
+}
+
+#[tokio::test]
 async fn the_registry_of_a_certificate_is_read_page_by_page() {
     let bench = Bench::start().await;
     let cert_id = bench.relay.certificate(&bench.sims, "xiaomi").await;

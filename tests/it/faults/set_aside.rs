@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use offpush::credentials::{CredentialsError, Draft, partition_of};
-use offpush::model::id::AppId;
+use offpush::credentials::{CredentialsError, Draft};
+use offpush::model::id::{AppId, Partition};
 use offpush::store::keys::{Class, KeyBuilder};
 use offpush::store::{Batch, Store};
 use serde_json::json;
@@ -98,7 +98,7 @@ async fn a_row_that_cannot_be_read_keeps_no_relay_from_starting() {
     relay.stop().await;
     let key = KeyBuilder::new(Class::Certificate).u64(APP).u32(9).finish();
     let batch = Batch { put: vec![(key, Bytes::from_static(b"{"))], ..Batch::default() };
-    stage.view().commit(partition_of(AppId(APP)), batch).await.expect("written");
+    stage.view().commit(Partition::of_app(AppId(APP)), batch).await.expect("written");
     let relay = stage.start().await;
     let mut upload = stage.sims.upload("apns");
     upload["cert_id"] = json!(9);

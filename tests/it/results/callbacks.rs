@@ -61,6 +61,19 @@ async fn a_post_is_signed_in_its_address_and_over_its_body() {
 }
 
 #[tokio::test]
+async fn an_empty_key_signs_nothing() {
+    let (sims, relay, chat) = stage(Engine::Memory).await;
+    relay.admin.put(&relay.path(""), &json!({ "callback_key": "" })).await;
+    let cert_id = relay.certificate(&sims, "fcm").await;
+    relay.device("joon", "fcm", cert_id, 1).await;
+    send(&relay, "joon", 7).await;
+    chat.wait_for("Push.OfflinePush", 1).await;
+    let post = chat.posts().remove(0);
+    assert_eq!((post.query("Sign"), post.query("RequestTime")), (String::new(), String::new()));
+    assert!(!post.headers.contains_key("x-offpush-signature"));
+}
+
+#[tokio::test]
 async fn a_dead_token_is_reported_as_a_failed_push_and_as_a_retired_device() {
     let (sims, relay, chat) = stage(Engine::Memory).await;
     let cert_id = relay.certificate(&sims, "fcm").await;

@@ -146,3 +146,54 @@ async fn the_member_list_follows_the_group_apis() {
         assert_eq!(door.code(&command, &json!({})).await, 10_004, "{command}");
     }
 }
+
+#[tokio::test]
+async fn a_recall_names_one_to_ten_messages_by_their_numbers() {
+    let door = Door::open().await;
+    let recall = "group_open_http_svc/group_msg_recall";
+    let list = |count: u32| -> Vec<_> { (1..=count).map(|seq| json!({ "MsgSeq": seq })).collect() };
+    for bad in [
+        Value::Null,
+        json!([]),
+        json!("7"),
+        json!([7]),
+        json!([{ "MsgSeq": 1 }, { "MsgSeq": -1 }]),
+        json!([{ "MsgSeq": 1 }, { "MsgSeq": 4_294_967_296_u64 }]),
+        json!(list(11)),
+    ] {
+        let body = with(&json!({ "GroupId": "g" }), "MsgSeqList", bad.clone());
+        let answer = door.call(recall, &body).await;
+        assert_eq!(answer["ErrorCode"], 10_004, "{bad}: {answer}");
+        let info = answer["ErrorInfo"].as_str().expect("a sentence");
+        assert!(info.starts_with("MsgSeqList"), "{bad}: {info}");
+    }
+    let answer = door.ok(recall, &json!({ "GroupId": "g", "MsgSeqList": list(10) })).await;
+    let results = answer["RecallRetList"].as_array().expect("a list");
+    assert_eq!(results.len(), 10);
+    assert!(results.iter().all(|one| one["RetCode"] == 10_030), "{answer}");
+}
+
+#[tokio::test]
+async fn members_that_are_no_ids_do_not_vanish() {
+    let door = Door::open().await;
+    let create = "group_open_http_svc/create_group";
+    for bad in [json!("x"), json!([{ "Account": "x" }]), json!([""]), json!([3])] {
+        let answer = door.call(create, &json!({ "GroupId": "g", "MemberList": bad.clone() })).await;
+        assert_eq!(answer["ErrorCode"], 10_004, "{bad}: {answer}");
+        assert!(answer["ErrorInfo"].as_str().is_some_and(|info| info.starts_with("MemberList")));
+    }
+    let owner = json!({ "GroupId": "g", "Owner_Account": "x".repeat(129) });
+    assert_eq!(door.code(create, &owner).await, 10_004);
+    let long = "x".repeat(129);
+    let list = json!([{ "Member_Account": "joon" }, { "Member_Account": long }]);
+    let add = json!({ "GroupId": "g", "MemberList": list });
+    let answer = door.ok("group_open_http_svc/add_group_member", &add).await;
+    let expected = json!([{ "Member_Account": "joon", "Result": 1 },
+                          { "Member_Account": long, "Result": 0 }]);
+    assert_eq!(answer["MemberList"], expected);
+    let members = door.relay.admin.get(&door.relay.path("/groups/g/members")).await;
+    assert_eq!(members["members"], json!(["joon"]));
+    let malformed = door.relay.path("/groups/g/members?cursor=%00");
+    let answer = door.relay.admin.call("GET", &malformed, &Value::Null).await;
+    assert_eq!((answer.status, &answer.body["error"]["field"]), (400, &json!("cursor")));
+}

@@ -138,7 +138,8 @@ async fn each_mistake_in_a_push_to_all_has_tencents_number() {
         ("MsgRandom", json!("x"), 90_001),
         ("MsgLifeTime", json!("x"), 90_044),
         ("MsgLifeTime", json!(604_801), 90_026),
-        ("OfflinePushInfo", Value::Null, 90_002),
+        ("OfflinePushInfo", Value::Null, 90_043),
+        ("OfflinePushInfo", json!({ "Ext": "{}" }), 90_043),
         ("OfflinePushInfo", json!(5), 90_043),
         ("MsgBody", json!(5), 90_007),
         ("Condition", json!({ "TagsOr": ["vip"] }), 90_022),
@@ -157,6 +158,50 @@ async fn each_mistake_in_a_push_to_all_has_tencents_number() {
     }
     assert!(codes.contains(&90_024), "{codes:?}");
     assert_eq!(door.ok(ALL, &good).await["TaskId"], old_path["TaskId"]);
+}
+
+fn with_body(push: &Value, text: &str) -> Value {
+    let element = json!({ "MsgType": "TIMTextElem", "MsgContent": { "Text": text } });
+    with(push, "MsgBody", json!([element]))
+}
+
+/// What the only Apple phone shows of the only push, once it rang.
+async fn shown_by(door: &Door) -> (String, Value) {
+    until("a phone rings", async || {
+        door.relay.ledger().await;
+        !door.sims.shown("apns").is_empty()
+    })
+    .await;
+    let shown = door.sims.shown("apns").remove(0);
+    (shown.body, shown.raw["badge"].clone())
+}
+
+#[tokio::test]
+async fn a_pure_push_to_all_derives_nothing_from_elements() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let body = with_body(&to_all(5, "x"), "what online users read");
+    for silent in [Value::Null, json!({}), json!({ "Title": "", "Desc": "" })] {
+        let body = with(&body, "OfflinePushInfo", silent);
+        assert_eq!(door.code(ALL, &body).await, 90_043);
+    }
+    door.ok(ALL, &with(&body, "OfflinePushInfo", json!({ "Title": "News" }))).await;
+    // A title alone is what is shown.
+    let (text, badge) = shown_by(&door).await;
+    assert_eq!((text.as_str(), badge), ("News", Value::Null));
+}
+
+#[tokio::test]
+async fn the_older_push_to_all_shows_its_message_and_leaves_the_badge_alone() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    let body = with(&to_all(5, "x"), "OfflinePushInfo", Value::Null);
+    assert_eq!(door.code("all_member_push/im_push", &body).await, 90_002);
+    door.ok("all_member_push/im_push", &with_body(&body, "to everybody")).await;
+    let (text, badge) = shown_by(&door).await;
+    assert_eq!((text.as_str(), badge), ("to everybody", Value::Null));
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! The envelope, who may call, one-to-one messages, states, quiet hours, accounts.
 
+use std::time::Duration;
+
+use offpush::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::harness::APP;
@@ -316,6 +319,64 @@ async fn accounts_are_imported_checked_kicked_and_deleted() {
         let command = format!("im_open_login_svc/{command}");
         assert_eq!(door.code(&command, &json!({})).await, 70_402, "{command}");
     }
+}
+
+#[tokio::test]
+async fn an_account_that_is_no_id_is_told_one_by_one_and_a_list_that_is_none_is_refused() {
+    let door = Door::open().await;
+    let long = "x".repeat(129);
+    let import =
+        json!({ "AccountList": [{ "UserID": "a" }, { "UserID": long }, { "UserID": "" }] });
+    let answer = door.ok("im_open_login_svc/multiaccount_import", &import).await;
+    assert_eq!(answer["FailAccounts"], json!([long, ""]));
+    for (command, list) in [("account_check", "CheckItem"), ("account_delete", "DeleteItem")] {
+        let body = json!({ list: [{ "UserID": "a" }, { "UserID": long }] });
+        let answer = door.ok(&format!("im_open_login_svc/{command}"), &body).await;
+        let codes = [0, 1].map(|at| answer["ResultItem"][at]["ResultCode"].clone());
+        assert_eq!(codes, [json!(0), json!(70_402)], "{answer}");
+        for bad in [json!("a"), json!([{ "User": "a" }]), json!([7])] {
+            let body = json!({ list: bad });
+            let answer = door.call(&format!("im_open_login_svc/{command}"), &body).await;
+            assert_eq!(answer["ErrorCode"], 70_402, "{answer}");
+            assert!(answer["ErrorInfo"].as_str().is_some_and(|info| info.starts_with(list)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_account_leaves_no_mute_to_whoever_has_its_name_next() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    let token = door.phone("joon", cert_id).await;
+    let option = door.relay.path("/users/joon/conversations/c2c:mina/receive-option");
+    door.relay.admin.put(&option, &json!({ "option": 2 })).await;
+    door.ok("im_open_login_svc/account_delete", &json!({ "DeleteItem": [{ "UserID": "joon" }] }))
+        .await;
+    let check = json!({ "CheckItem": [{ "UserID": "joon" }] });
+    let answer = door.ok("im_open_login_svc/account_check", &check).await;
+    assert_eq!(answer["ResultItem"][0]["AccountStatus"], "NotImported", "{answer}");
+    assert_eq!(door.relay.admin.get(&option).await["option"], 0);
+    assert_eq!(door.phone("joon", cert_id).await, token);
+    let sent = door.ok(SEND, &message("joon", 5, "anew")).await;
+    assert_eq!(door.settled(&sent).await["deliveries"][0]["state"], "pushed");
+}
+
+#[tokio::test]
+async fn who_is_silent_for_as_long_as_the_settings_say_is_offline() {
+    let clock = Clock::starting_at(now());
+    let door =
+        Door::open_at(clock.clone(), |settings| settings.presence.stale_login_days = 30).await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.report("joon", "offline").await;
+    let state = async || {
+        let answer = door.ok(STATE, &json!({ "To_Account": ["joon"] })).await;
+        answer["QueryResult"][0]["State"].clone()
+    };
+    clock.skip(Duration::from_secs(29 * 86_400));
+    assert_eq!(state().await, "PushOnline");
+    clock.skip(Duration::from_secs(2 * 86_400));
+    assert_eq!(state().await, "Offline");
 }
 
 /// Another app's admin learns nothing here: not even which apps there are.

@@ -316,6 +316,63 @@ async fn a_withdrawn_message_does_not_ring() {
 }
 
 #[tokio::test]
+async fn a_recalled_message_nobody_knows_keeps_no_other_from_being_withdrawn() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.hook_ok(&joined(&["joon"])).await;
+    door.lane(cert_id, "pause").await;
+    let sent = door.hook_ok(&group(2, "oops")).await;
+    let recalled = json!({ "CallbackCommand": "Group.CallbackAfterRecallMsg", "GroupId": "@TGS#1A",
+                           "MsgSeqList": [{ "MsgSeq": 7 }, { "MsgSeq": 88 }, { "MsgSeq": 9 }] });
+    door.hook_ok(&recalled).await;
+    door.lane(cert_id, "resume").await;
+    let explained = door.settled(&sent).await;
+    assert_eq!(explained["deliveries"][0]["state"], "cancelled", "{explained:#}");
+}
+
+#[tokio::test]
+async fn a_time_of_reading_beyond_all_times_counts_as_now() {
+    let door = Door::open().await;
+    let cert_id = door.apns().await;
+    door.phone("joon", cert_id).await;
+    door.lane(cert_id, "pause").await;
+    let read = door.hook_ok(&c2c(1, "read")).await;
+    let report = json!({ "CallbackCommand": "C2C.CallbackAfterMsgReport",
+                         "Report_Account": "joon", "Peer_Account": "mina",
+                         "LastReadTime": i64::MAX, "UnreadMsgNum": 1 });
+    door.hook_ok(&report).await;
+    door.lane(cert_id, "resume").await;
+    let explained = door.settled(&read).await;
+    assert_eq!(explained["deliveries"][0]["state"], "cancelled", "{explained:#}");
+}
+
+#[tokio::test]
+async fn a_list_that_names_nobody_is_refused_by_its_name() {
+    let door = Door::open().await;
+    let created = json!({ "CallbackCommand": "Group.CallbackAfterCreateGroup", "GroupId": "g" });
+    let left = json!({ "CallbackCommand": "Group.CallbackAfterMemberExit", "GroupId": "g" });
+    let recalled = json!({ "CallbackCommand": "Group.CallbackAfterRecallMsg", "GroupId": "g" });
+    for (hook, list, value) in [
+        (joined(&[]), "NewMemberList", json!("joon")),
+        (joined(&[]), "NewMemberList", json!([{ "Member_Account": "joon" }, { "User": "ara" }])),
+        (created, "MemberList", json!([""])),
+        (left, "ExitMemberList", json!([{ "Member_Account": "x".repeat(129) }])),
+        (group(1, "x"), "To_Account", json!({ "Member_Account": "joon" })),
+        (state("Login", "Register"), "KickedDevice", json!([3])),
+        (recalled.clone(), "MsgSeqList", json!("88")),
+        (recalled, "MsgSeqList", json!([{ "MsgSeq": "88" }])),
+    ] {
+        let answer = door.hook(&with(&hook, list, value.clone())).await;
+        assert_eq!(answer["ErrorCode"], 10_004, "{list} = {value}: {answer}");
+        let info = answer["ErrorInfo"].as_str().expect("a sentence");
+        assert!(info.starts_with(list), "{info}");
+    }
+    let members = door.relay.admin.get(&door.relay.path("/groups/@TGS%231A/members")).await;
+    assert_eq!(members["members"], json!([]));
+}
+
+#[tokio::test]
 async fn a_webhook_the_relay_does_not_use_is_refused_and_one_before_a_message_lets_it_pass() {
     let door = Door::open().await;
     for command in ["Group.CallbackAfterGroupFull", "", "x"] {
