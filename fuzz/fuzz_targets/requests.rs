@@ -24,10 +24,9 @@ const NOW: UnixMs = UnixMs(1_795_000_000_000);
 
 /// What simulators say of values that the message itself names and the relay passes on as they are:
 /// the vendor knows them, or what the app may use. Everything else would be a mistake of an adapter.
-const OWN_FAULT: [&str; 5] = [
+const OWN_FAULT: [&str; 4] = [
     "category is invalid",
     "channel info does not match",
-    "importance is invalid",
     "notify_level is invalid",
     "no right to send high priority messages",
 ];

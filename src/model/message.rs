@@ -10,7 +10,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::{GroupId, MessageId, UserId};
-use crate::model::message::fields::receivers;
 use crate::model::push_info::OfflinePushInfo;
 
 mod fields;
@@ -196,9 +195,7 @@ impl Message {
     /// # Errors
     /// The first mistake found, with Tencent's code and the field.
     pub fn parse(json: &[u8]) -> Result<Message, Invalid> {
-        let wire = Wire::find(json)?;
-        wire.check_lengths()?;
-        wire.read(receivers(wire.to)?)
+        Wire::find(json)?.read_posted()
     }
 
     /// Reads one message, with what tells repeats and what is kept of it.
@@ -214,7 +211,7 @@ impl Message {
     /// # Errors
     /// As [`Message::parse`]; none for what this version wrote.
     pub fn parse_stored(content: &[u8]) -> Result<Message, Invalid> {
-        Wire::find(content)?.read(Vec::new())
+        Wire::find(content)?.read(Vec::new(), |_| Ok(()))
     }
 
     /// Seconds this message may wait; [`LIFE_TIME_S_MAX`] when it does not say.
@@ -430,6 +427,32 @@ mod tests {
         let mention = with_rest(&format!(r#","MsgBody":[{text}],"GroupAtInfo":{mention}"#));
         let message = Message::parse(mention.as_bytes()).expect("a message");
         assert_eq!(message.mentions, Mentions { all: false, users: vec!["x".into()] });
+    }
+
+    #[test]
+    fn a_setting_that_no_vendor_knows_is_refused_by_its_field_and_not_of_what_was_taken_before() {
+        let with = |setting: &str| {
+            let android = format!(r#""AndroidInfo":{{{setting}}}"#);
+            with_rest(&format!(r#","OfflinePushInfo":{{"Desc":"d",{android}}}"#))
+        };
+        for (setting, field) in [
+            (r#""OPPONotifyLevel":3"#, "OPPONotifyLevel"),
+            (r#""ExtAsHuaweiIntentParam":2"#, "ExtAsHuaweiIntentParam"),
+            (r#""GooglePriority":"urgent""#, "GooglePriority"),
+            (r#""HuaWeiImportance":"MAX""#, "HuaWeiImportance"),
+        ] {
+            let json = with(setting);
+            let field = format!("OfflinePushInfo.AndroidInfo.{field}");
+            check_error(&json, "90043", Some(&field));
+            Message::parse_stored(json.as_bytes()).expect(setting);
+        }
+        // What client SDKs send where nobody set anything, and the spellings vendors take.
+        for setting in [
+            r#""OPPONotifyLevel":0,"GooglePriority":"","HuaWeiImportance":"""#,
+            r#""OPPONotifyLevel":16,"GooglePriority":"HIGH","HuaWeiImportance":"low""#,
+        ] {
+            Message::parse(with(setting).as_bytes()).expect(setting);
+        }
     }
 
     #[test]
