@@ -21,6 +21,7 @@ use crate::render::kind;
 use crate::store::{Key, Store, StoreError};
 use crate::trace::{DeliveryOpening, DeviceOpening, Opening};
 use crate::vendor::Kind;
+use crate::vendor::profile::Badges;
 
 /// A decided message.
 pub struct Decided {
@@ -160,7 +161,8 @@ impl Decider {
             kind(certificate.vendor.own(&ground.message.push).kind, &certificate.info.options)
         };
         let is_absolute = |allowed: &Allowed| {
-            allowed.certificate.vendor.profile().badge_per_target && kind(allowed) == Kind::Alert
+            allowed.certificate.vendor.profile().badges == Badges::PerTarget
+                && kind(allowed) == Kind::Alert
         };
         let asked: Vec<_> = allowed
             .iter()

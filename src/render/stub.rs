@@ -15,7 +15,7 @@ use crate::model::push_info::{LanguageContent, LiveActivity, OfflinePushInfo, fi
 use crate::model::time::UnixMs;
 use crate::render::{Collapse, Reader, RenderRequest};
 use crate::transport::{Protocol, Reply, Request};
-use crate::vendor::profile::{Endpoints, Profile};
+use crate::vendor::profile::{Badges, Endpoints, Profile};
 use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 use crate::vendor::{
     AccessToken, Answer, Call, Kind, Notification, Own, Push, SendingCertificate, SignIn, Target,
@@ -29,7 +29,7 @@ const APPLE: Profile = Profile {
     name: "apple",
     parcel_deliveries_max: 100,
     batches: false,
-    badge_per_target: true,
+    badges: Badges::PerTarget,
     protocol: Protocol::Http2,
     title_units_max: None,
     body_units_max: None,
@@ -45,7 +45,7 @@ const APPLE: Profile = Profile {
 
 const ANDROID: Profile = Profile {
     name: "android",
-    badge_per_target: false,
+    badges: Badges::PerParcel,
     title_units_max: Some(50),
     body_units_max: Some(50),
     big_body_units_max: Some(128),
@@ -68,6 +68,11 @@ impl Stub {
 
     pub(crate) fn android() -> Self {
         Stub { profile: &ANDROID, escapes: false }
+    }
+
+    pub(crate) fn without_badges() -> Self {
+        const PROFILE: Profile = Profile { badges: Badges::None, ..ANDROID };
+        Stub { profile: &PROFILE, escapes: false }
     }
 
     pub(crate) fn with_payload_limit(limit: usize, escapes: bool) -> Self {

@@ -387,12 +387,13 @@ pub trait Vendor: Send + Sync + 'static {
         now: UnixMs,
     ) -> Option<Request>;
 
-    /// Checks the options of an upload by this vendor's own rules, so that a mistake is told then
-    /// and not with every push.
+    /// Checks the options of an uploaded certificate by this vendor's own rules, so that a mistake
+    /// is told then and not with every push. Certificates uploaded before a rule was made are not
+    /// asked: what is built with their options must still be a push.
     ///
     /// # Errors
     /// The field below `options`, and what is wrong with it.
-    fn check_options(&self, _options: &Options) -> Result<(), CredentialError> {
+    fn check_options(&self, _certificate: &SendingCertificate) -> Result<(), CredentialError> {
         Ok(())
     }
 

@@ -145,7 +145,7 @@ fn chars_of(pairs: &[Field<'_>]) -> usize {
 ///
 /// # Errors
 /// The option that does not.
-pub fn check_options(options: &Options) -> Result<(), CredentialError> {
+pub fn check_options(options: &Options, package_name: &str) -> Result<(), CredentialError> {
     let job_key = "extra.jobkey".len() + JOB_KEY_DIGITS;
     let message_id = "0".repeat(MESSAGE_ID_CHARS);
     let [channel_id, template_id, receipt_url] =
@@ -154,7 +154,7 @@ pub fn check_options(options: &Options) -> Result<(), CredentialError> {
     let groups = [
         ("channel_id", vec![("extra.channel_id", channel_id.into())]),
         ("template_id", vec![("extra.mi_template_id", template_id.into())]),
-        ("click_action", click_action(&options.click_action, "")),
+        ("click_action", click_action(&options.click_action, package_name)),
         ("receipt_url", callback(receipt_url, &message_id)),
     ];
     match groups.iter().find(|(_, group)| job_key + chars_of(group) > EXTRAS_CHARS_MAX) {
