@@ -177,7 +177,7 @@ impl Vendor for Apns {
         })
     }
 
-    /// Never asked, since nothing is exchanged.
+    /// Never called: APNs has no sign-in exchange.
     fn read_sign_in(&self, _reply: &Reply, _now: UnixMs) -> Result<AccessToken, Answer> {
         Err(Answer::new(Verdict::AuthRejected { renew: false }, "", "APNs has no sign-in"))
     }
