@@ -13,7 +13,7 @@ use crate::credentials::{Certificate, Credentials};
 use crate::model::app::{App, HonourMute};
 use crate::model::certificate::{CertificateStatus, Privacy};
 use crate::model::device::Device;
-use crate::model::id::{AppId, Conversation, MessageId, Partition, UserId};
+use crate::model::id::{AppId, MessageId, Partition, UserId};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
@@ -116,7 +116,7 @@ impl Facts {
         (user, account): (&UserId, &Account),
         now: UnixMs,
     ) -> Result<ReceiverFacts, StoreError> {
-        let conversation = conversation(message);
+        let conversation = message.conversation();
         let receive_option = if account.has_receive_options {
             self.receive_options.read(app, user, &conversation).await?.number()
         } else {
@@ -219,14 +219,6 @@ fn is_empty_custom(message: &Message) -> bool {
     match message.elements.as_slice() {
         [Element::Custom { desc, .. }] => desc.is_empty() && !described && !shows_without_text,
         _ => false,
-    }
-}
-
-/// The conversation as its receivers name it.
-pub fn conversation(message: &Message) -> Conversation {
-    match &message.group {
-        Some(group) => Conversation::Group(group.clone()),
-        None => Conversation::C2c(message.from.clone()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use offpush::model::certificate::{Environment, Options, Privacy};
@@ -159,6 +160,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
         let rendered = render(&RenderRequest {
             message: &message,
             message_id,
+            expires_at: NOW.after(Duration::from_secs(u64::from(message.life_time_s()))),
             reader: &Reader {
                 locale: locales[usize::from(how / 4) % locales.len()],
                 ..Reader::default()

@@ -13,6 +13,7 @@ use crate::dispatch::lane::Lane;
 use crate::model::id::{DeviceId, Token, UserId};
 use crate::model::message::Notice;
 use crate::model::reason::{Reason, Terminal};
+use crate::model::time::UnixMs;
 use crate::outcome::{self, Said};
 use crate::policy::{self, Phase};
 use crate::queue::{self, Delivery, Held, Parcel};
@@ -300,10 +301,10 @@ impl Dispatch {
         let request = RenderRequest {
             message: &held.message,
             message_id: held.parcel.message_id,
+            expires_at: held.parcel.expires_at,
             reader: &Reader {
                 locale: held.parcel.locale.as_deref(),
-                user_sound: held.parcel.sound.as_deref(),
-                device_sound: None,
+                sound: held.parcel.sound.as_deref(),
             },
             default_locale,
             vendor: certificate.vendor,
@@ -313,10 +314,10 @@ impl Dispatch {
                 Some(Notice::Summed(_)) | None => Collapse::Never,
             },
         };
-        let mut notification =
-            render(&request).map_err(|refusal| refusal.to_string())?.notification;
-        notification.expires_at = held.parcel.expires_at;
-        Ok(notification)
+        match render(&request) {
+            Ok(rendered) => Ok(rendered.notification),
+            Err(refusal) => Err(refusal.to_string()),
+        }
     }
 
     /// One request and its answers, one per target it carries.
@@ -347,7 +348,9 @@ impl Dispatch {
             }
             Err(error) => {
                 events::request_unanswered(vendor.profile().name, error.cause());
-                let answer = unanswered(lane, ready.certificate, &error);
+                let certificate = ready.certificate;
+                let is_run = || lane.handshake_failed() >= HANDSHAKES_MAX;
+                let answer = unanswered(certificate, &error, is_run);
                 (0, vec![answer; targets.len()])
             }
         };
@@ -367,7 +370,7 @@ fn proves_nothing_new(answer: &Answer, renewed: bool) -> bool {
     matches!(answer.verdict, Verdict::AuthRejected { renew } if renewed || !renew)
 }
 
-/// Refusals that clocks explain are put down to them.
+/// Refusals that clocks explain are attributed to them.
 fn blame_clocks(
     vendor: &dyn Vendor,
     answers: Vec<Answer>,
@@ -382,11 +385,11 @@ fn blame_clocks(
 }
 
 /// Reads a reply; an adapter that does not answer for every target is corrected, not believed.
-fn decode(
+pub(super) fn decode(
     vendor: &dyn Vendor,
     reply: &Reply,
     targets: &[Target],
-    now: crate::model::time::UnixMs,
+    now: UnixMs,
 ) -> Vec<Answer> {
     let mut answers = vendor.decode(reply, targets, now);
     answers.truncate(targets.len());
@@ -395,15 +398,16 @@ fn decode(
     answers
 }
 
-/// What no answer means. A vendor that refuses the client certificate refuses the handshake; a
-/// single refusal may have other causes.
-fn unanswered(lane: &Lane, certificate: &Certificate, error: &TransportError) -> Answer {
+/// What no answer means. A vendor that refuses the client certificate refuses the handshake;
+/// `is_believed` says whether this refusal is taken for one, as it may have other causes.
+pub(super) fn unanswered(
+    certificate: &Certificate,
+    error: &TransportError,
+    is_believed: impl FnOnce() -> bool,
+) -> Answer {
     let mut answer = reply::unanswered(error);
     let presents = certificate.credential.client_identity.is_some();
-    if matches!(error, TransportError::Handshake(_))
-        && presents
-        && lane.handshake_failed() >= HANDSHAKES_MAX
-    {
+    if matches!(error, TransportError::Handshake(_)) && presents && is_believed() {
         answer.verdict = Verdict::AuthRejected { renew: false };
     }
     answer

@@ -128,12 +128,7 @@ impl Decider {
         number: u16,
     ) -> Option<Allowed> {
         let certificate = self.facts.credentials().get_of(ground.app, device.cert_id)?;
-        let preferences = &account.preferences;
-        let user_sound = if ground.message.group.is_some() {
-            &preferences.group_sound
-        } else {
-            &preferences.c2c_sound
-        };
+        let user_sound = account.preferences.sound(ground.message.group.is_some());
         Some(Allowed {
             delivery: Delivery {
                 number,
@@ -145,7 +140,7 @@ impl Decider {
             },
             certificate,
             locale: device.locale.clone(),
-            sound: user_sound.clone().or_else(|| device.sound.clone()),
+            sound: user_sound.or(device.sound.as_deref()).map(str::to_owned),
         })
     }
 

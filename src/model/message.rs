@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::model::id::{GroupId, MessageId, UserId};
+use crate::model::id::{Conversation, GroupId, MessageId, UserId};
 use crate::model::push_info::OfflinePushInfo;
 
 mod fields;
@@ -166,8 +166,6 @@ pub struct Message {
     pub group_name: Option<String>,
     /// `UnreadMsgNum`, the receiver's total after this message.
     pub unread: Option<u32>,
-    /// `CloudCustomData`.
-    pub custom_data: Option<String>,
     /// `MsgBody`.
     pub elements: Vec<Element>,
     /// `OfflinePushInfo`, shared with every notification of this message.
@@ -224,9 +222,12 @@ impl Message {
         self.mentions.users.contains(user)
     }
 
-    /// `c2c` or `group`.
-    pub fn kind(&self) -> &'static str {
-        if self.group.is_some() { "group" } else { "c2c" }
+    /// Where it was said, as its receivers name it.
+    pub fn conversation(&self) -> Conversation {
+        match &self.group {
+            Some(group) => Conversation::Group(group.clone()),
+            None => Conversation::C2c(self.from.clone()),
+        }
     }
 }
 

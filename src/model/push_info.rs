@@ -13,6 +13,10 @@ use serde_json::Value;
 
 use crate::model::object;
 
+/// Largest number that is added to a badge, and that is set where the vendor keeps the count
+/// (Huawei, Honor, Harmony).
+pub const BADGE_MAX: u32 = 99;
+
 /// The whole object. Every field may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -35,7 +39,7 @@ pub struct OfflinePushInfo {
     pub apns_info: Seldom<ApnsInfo>,
     /// HarmonyOS.
     pub harmony_info: Seldom<HarmonyInfo>,
-    /// Adds to the badge, 1..=99.
+    /// Adds to the badge, 1..=[`BADGE_MAX`].
     pub badge_add_num: Option<u32>,
     /// Sets the badge, 0..=999 on APNs and 0..=99 on Huawei; beats `badge_add_num`.
     pub badge_set_num: Option<u32>,
@@ -63,7 +67,7 @@ impl OfflinePushInfo {
         let intent_param = small(android.ext_as_huawei_intent_param);
         let ranges: [(&str, Option<u32>, u32, u32); 9] = [
             ("PushFlag", Some(u32::from(self.push_flag)), 0, 1),
-            ("BadgeAddNum", self.badge_add_num, 1, 99),
+            ("BadgeAddNum", self.badge_add_num, 1, BADGE_MAX),
             ("BadgeSetNum", self.badge_set_num, 0, 999),
             ("ApnsInfo.BadgeMode", small(apns.badge_mode), 0, 1),
             ("ApnsInfo.MutableContent", small(apns.mutable_content), 0, 1),

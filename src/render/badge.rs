@@ -6,11 +6,9 @@
 //! count, seeded by its reports, becomes an absolute number; elsewhere the vendor adds.
 
 use crate::model::message::Message;
+use crate::model::push_info::BADGE_MAX;
 use crate::vendor::profile::Badges;
 use crate::vendor::{Badge, Kind, Vendor};
-
-/// Highest number that can be set where the vendor keeps the count (Huawei, Honor, Harmony).
-pub const ADDING_VENDOR_SET_MAX: u32 = 99;
 
 /// What becomes of one device's badge, and its unread count after this message. `kind` is the
 /// rendered notification's; `unread` is the count before.
@@ -30,7 +28,7 @@ pub fn badge(
     };
     let info = &message.push;
     if let Some(number) = info.badge_set_num {
-        let shown = if absolute { number } else { number.min(ADDING_VENDOR_SET_MAX) };
+        let shown = if absolute { number } else { number.min(BADGE_MAX) };
         return (Some(Badge::Set(shown)), shown);
     }
     let counts =

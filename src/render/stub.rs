@@ -25,6 +25,9 @@ use crate::vendor::{
 /// An id accepted at a round time.
 pub(crate) const MESSAGE_ID: MessageId = MessageId((1_760_000_000_000 << 80) | 77);
 
+/// When everything rendered here ends.
+pub(crate) const EXPIRES_AT: UnixMs = UnixMs(1_760_000_060_000);
+
 const APPLE: Profile = Profile {
     name: "apple",
     parcel_deliveries_max: 100,
@@ -203,12 +206,13 @@ pub(crate) fn message(rest: &str) -> Message {
 
 /// A rendering by a device that told nothing of itself.
 pub(crate) fn request<'a>(message: &'a Message, vendor: &'a Stub) -> RenderRequest<'a> {
-    static READER: Reader<'static> = Reader { locale: None, user_sound: None, device_sound: None };
+    static READER: Reader<'static> = Reader { locale: None, sound: None };
     static CERTIFICATE: std::sync::LazyLock<SendingCertificate> =
         std::sync::LazyLock::new(certificate);
     RenderRequest {
         message,
         message_id: MESSAGE_ID,
+        expires_at: EXPIRES_AT,
         reader: &READER,
         default_locale: "en",
         vendor,
@@ -257,7 +261,6 @@ pub(crate) fn full_message(parts: u32, group: bool) -> Message {
         message.group = Some(format!("{}-team", marked::NAME).as_str().into());
         message.group_name = Some(format!("{} Team", marked::NAME));
     }
-    message.custom_data = maybe(0, "custom data");
     message.elements.push(Element::Text(said("text")));
     if has(1) {
         let (desc, ext) = (said("desc"), said("ext"));

@@ -4,8 +4,6 @@
 //! 13189 (message classes). The app key and the *master* secret buy an auth token of 24 hours; OPPO
 //! also gives out an app secret, which is for clients and which the sign-in refuses with code 16.
 //!
-//! OPPO has no silent push: every kind is shown.
-//!
 //! # Why repeats are safe
 //! `app_message_id` is the delivery's id, the same on every attempt, and OPPO sends one id once to
 //! one target.

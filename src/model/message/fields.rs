@@ -133,6 +133,13 @@ fn receiver(name: &str) -> Result<UserId, Invalid> {
     Ok(UserId(checked_id(name, TO_ACCOUNT, "90012")?.into()))
 }
 
+pub(super) fn random(raw: Option<&RawValue>) -> Result<u32, Invalid> {
+    let invalid = |message| Invalid::new("90005", "MsgRandom", message);
+    let raw = present(raw).ok_or_else(|| invalid("MsgRandom is missing"))?;
+    serde_json::from_str(raw.get())
+        .map_err(|_| invalid("MsgRandom must be an integer from 0 to 4294967295"))
+}
+
 pub(super) fn priority(raw: Option<&RawValue>) -> Result<Priority, Invalid> {
     let given = optional::<Name<'_>>(raw, "MsgPriority", "10004")?;
     match given.as_ref().map(|Name(word)| word.as_ref()) {

@@ -14,7 +14,7 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::json::without_values;
 use crate::model::message::fields::{
     Name, check_push_info, checked_id, content_digest, data_id, elements, mentions, optional,
-    present, priority, push_info, raw_bytes, receivers, task_id, user,
+    present, priority, push_info, random, raw_bytes, receivers, task_id, user,
 };
 use crate::model::message::{
     BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, MENTIONS_BYTES_MAX, Message, NAME_BYTES_MAX, Notice,
@@ -195,16 +195,7 @@ impl<'a> Wire<'a> {
         check: impl FnOnce(&OfflinePushInfo) -> Result<(), Invalid>,
     ) -> Result<Message, Invalid> {
         let from = user(self.from, "From_Account", "90008")?;
-        let random = match present(self.random) {
-            None => return Err(Invalid::new("90005", "MsgRandom", "MsgRandom is missing")),
-            Some(raw) => serde_json::from_str::<u32>(raw.get()).map_err(|_| {
-                Invalid::new(
-                    "90005",
-                    "MsgRandom",
-                    "MsgRandom must be an integer from 0 to 4294967295",
-                )
-            })?,
-        };
+        let random = random(self.random)?;
         let group = match optional::<Name<'_>>(self.group, "GroupId", "10004")? {
             Some(Name(id)) if id.is_empty() => None,
             Some(Name(id)) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
@@ -216,6 +207,8 @@ impl<'a> Wire<'a> {
                 format!("the message has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed");
             return Err(Invalid::new("93000", "MsgBody", message));
         }
+        // Nothing in it is for the relay.
+        optional::<Name<'_>>(self.custom_data, "CloudCustomData", "10004")?;
         let elements = elements(self.body)?;
         let push = push_info(self.push)?;
         check(&push)?;
@@ -254,7 +247,6 @@ impl<'a> Wire<'a> {
             group_name: optional(self.group_name, "GroupName", "10004")?,
             unread: optional::<i64>(self.unread, "UnreadMsgNum", "10004")?
                 .and_then(|unread| u32::try_from(unread).ok()),
-            custom_data: optional(self.custom_data, "CloudCustomData", "10004")?,
             elements,
             push,
             notice,

@@ -5,13 +5,10 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 
 use crate::model::certificate::{ClickAction, Options};
-use crate::model::push_info::filled;
+use crate::model::push_info::{BADGE_MAX, filled};
 use crate::model::time::UnixMs;
 use crate::vendor::huawei::{HUAWEI, TOKENS_MAX};
-use crate::vendor::{Badge, Call, Kind, Notification, Target, request};
-
-/// Largest number Huawei adds to or sets as a badge.
-const BADGE_MAX: u32 = 99;
+use crate::vendor::{Badge, Call, Notification, Target, request};
 
 /// The body and its targets, one per run of targets with the same badge.
 ///
@@ -63,15 +60,11 @@ fn body(
         android["receipt_id"] = receipt_id.into();
     }
     let mut message = Map::new();
-    let silent = notification.kind == Kind::Silent;
-    let ext_in_intent = !silent && ext_as_intent(options, notification);
+    let ext_in_intent = ext_as_intent(options, notification);
     if !ext_in_intent {
         message.insert("data".into(), request::pass_through(notification).into());
     }
-    // Data without a notification is what Huawei passes through to the app unseen.
-    if !silent {
-        android["notification"] = shown(options, notification, badge, ext_in_intent);
-    }
+    android["notification"] = shown(options, notification, badge, ext_in_intent);
     message.insert("android".into(), android);
     let tokens: Vec<&str> = targets.iter().map(|target| target.token.as_str()).collect();
     message.insert("token".into(), tokens.into());
@@ -96,7 +89,7 @@ fn shown(
         "click_action": click_action(options, notification, ext_in_intent),
         "importance": importance.unwrap_or("NORMAL"),
         "notify_id": notification.notify_id,
-        "group": request::conversation(notification, options),
+        "group": notification.conversation,
         // The relay rings nobody who looks at the app, so a late push must not show there either.
         "foreground_show": false,
         // The device's own setting decides what its lock screen shows.
