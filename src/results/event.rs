@@ -166,7 +166,7 @@ pub struct CertificateBroken<'a> {
 /// Anything a chat server is told.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// Sent when a delivery ends, and for each receipt about it.
+    /// Sent when a push ends at its vendor, and for each receipt about it.
     Push(PushResult<'a>),
     /// Sent when a token is retired, on a vendor's answer or receipt.
     DeviceRetired(DeviceRetired<'a>),
