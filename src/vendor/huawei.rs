@@ -272,8 +272,8 @@ fn check_click_action(action: &ClickAction) -> Result<(), CredentialError> {
         }
         ClickAction::OpenActivity { activity } if !request::is_action(activity) => (
             "click_action.activity",
-            "is a class, and Huawei opens only actions: send type open_intent with intent \
-             intent:#Intent;component=<package>/<class>;end",
+            "is a class, as actions end in an upper-case word, and Huawei opens no class: send \
+             type open_intent with intent intent:#Intent;component=<package>/<class>;end",
         ),
         _ => return Ok(()),
     };
