@@ -238,6 +238,7 @@ fn render_and_encode(bencher: Bencher, name: &str) {
         let rendered = render(&RenderRequest {
             message: black_box(&message),
             message_id: message_id(),
+            expires_at: NOW.after(Duration::from_secs(3_600)),
             reader: &Reader::default(),
             default_locale: "en",
             vendor: certificate.vendor,

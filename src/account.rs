@@ -29,7 +29,7 @@ const READ_ROWS: usize = 4_096;
 /// Longest row of those, in bytes.
 const READ_BYTES_MAX: usize = 1_024;
 
-/// How often a change is tried again when another writer came in between.
+/// How many times a change is tried again when another writer came in between.
 const CHANGE_TRIES_MAX: usize = 64;
 
 /// What the relay knows of one user. The default is a user nobody has spoken of.

@@ -19,7 +19,7 @@ use crate::store::{Batch, Expect, Key, Scope, Store, StoreError};
 /// Most tenants of one relay.
 pub const APPS_MAX: usize = 10_000;
 
-/// How often a change is made again because somebody else made one meanwhile.
+/// How many times a change is made again because somebody else made one meanwhile.
 const TRIES_MAX: usize = 16;
 
 /// Why a tenant could not be read or changed.

@@ -183,10 +183,7 @@ impl Credentials {
 
     fn load(&self, key: &Key, row: &[u8]) -> Result<Certificate, CredentialsError> {
         let (row, credential) = self.open_row(key, row)?;
-        // An expired credential is still read: it must show as expired, not vanish. Reading it
-        // at the moment it was uploaded keeps the expiry check out of the way.
-        let read_at = row.info.updated_at;
-        let certificate = self.build(row.info, &credential, read_at)?;
+        let certificate = self.build(row.info, &credential)?;
         Ok(Certificate { described: row.described, ..certificate })
     }
 
@@ -204,10 +201,12 @@ impl Credentials {
         &self,
         info: CertificateInfo,
         credential: &Value,
-        now: UnixMs,
     ) -> Result<Certificate, CredentialsError> {
         let vendor = vendor_named(&info.vendor)?;
         let endpoints = self.endpoints[vendor.profile().name].clone();
+        // An expired credential is still read: it must show as expired, not vanish. Reading it
+        // at the moment it was uploaded keeps the expiry check out of the way.
+        let now = info.updated_at;
         let upload =
             Upload { credential, environment: info.environment, endpoints: &endpoints, now };
         let credential = vendor.read_credential(&upload)?;
@@ -267,7 +266,6 @@ impl Credentials {
         let known = vendor_named(&vendor)?;
         let credential = required(draft.credential, "credential")?;
         let options = draft.options.unwrap_or_default();
-        known.check_options(&options)?;
         let name = draft.name.unwrap_or_else(|| vendor.clone());
         let mut highest = self.writing.lock().await;
         let cert_id = self.number_for(draft.cert_id, *highest)?;
@@ -287,7 +285,9 @@ impl Credentials {
             warnings: Vec::new(),
             identity: BTreeMap::new(),
         };
-        let made = self.write(info, &credential, draft.described).await?;
+        let made = self.build(info, &credential)?;
+        known.check_options(&made.sending)?;
+        let made = self.write(made, &credential, draft.described, Batch::default()).await?;
         *highest = cert_id.0.max(*highest);
         Ok(made)
     }
@@ -317,10 +317,8 @@ impl Credentials {
         }
         let mut info = old.clone();
         info.name = draft.name.unwrap_or(info.name);
-        if let Some(options) = draft.options {
-            vendor_named(&old.vendor)?.check_options(&options)?;
-            info.options = options;
-        }
+        let is_asked = draft.options.is_some();
+        info.options = draft.options.unwrap_or(info.options);
         info.enabled = draft.enabled.unwrap_or(info.enabled);
         info.environment = draft.environment.unwrap_or(info.environment);
         let credential = match draft.credential {
@@ -332,7 +330,11 @@ impl Credentials {
             }
             None => self.stored_secret(&old).await?,
         };
-        self.write(info, &credential, draft.described).await
+        let changed = self.build(info, &credential)?;
+        if is_asked {
+            changed.vendor.check_options(&changed.sending)?;
+        }
+        self.write(changed, &credential, draft.described, Batch::default()).await
     }
 
     /// Notes that the vendor refuses a certificate, unless it has another secret by now than
@@ -367,7 +369,8 @@ impl Credentials {
         }
         let credential = self.stored_secret(&old.info).await?;
         let info = CertificateInfo { broken: why, ..old.info.clone() };
-        self.write_and(info, &credential, None, more).await?;
+        let certificate = self.build(info, &credential)?;
+        self.write(certificate, &credential, None, more).await?;
         Ok(true)
     }
 
@@ -414,24 +417,14 @@ impl Credentials {
         Ok(self.open_row(&key, &row)?.1)
     }
 
+    /// Writes a certificate, with more rows of [`partition_of`] in the commit, and shows it.
     async fn write(
         &self,
-        info: CertificateInfo,
-        credential: &Value,
-        described: Option<Described>,
-    ) -> Result<Arc<Certificate>, CredentialsError> {
-        self.write_and(info, credential, described, Batch::default()).await
-    }
-
-    async fn write_and(
-        &self,
-        info: CertificateInfo,
+        mut certificate: Certificate,
         credential: &Value,
         described: Option<Described>,
         mut batch: Batch,
     ) -> Result<Arc<Certificate>, CredentialsError> {
-        let uploaded_at = info.updated_at;
-        let mut certificate = self.build(info, credential, uploaded_at)?;
         certificate.described = self.describe(certificate.info.cert_id, described)?;
         let plain = zeroize::Zeroizing::new(credential.to_string());
         // What was read as part of a file is stored within an object, and nested one deeper there.

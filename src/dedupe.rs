@@ -80,12 +80,12 @@ pub fn partition_of(app: AppId, message: &Message, rule: DedupeRule) -> Partitio
             return Partition::of(&[b"members", &number, &page.to_be_bytes()]);
         }
     }
-    let place = match &message.group {
-        Some(group) => group.as_str(),
-        None => message.from.as_str(),
+    // These words choose where marks are stored already.
+    let (kind, place) = match &message.group {
+        Some(group) => ("group", group.as_str()),
+        None => ("c2c", message.from.as_str()),
     };
-    let kind = message.kind().as_bytes();
-    Partition::of(&[kind, &number, place.as_bytes(), &message.random.to_be_bytes()])
+    Partition::of(&[kind.as_bytes(), &number, place.as_bytes(), &message.random.to_be_bytes()])
 }
 
 /// Who already received a message, and under which id.
@@ -104,11 +104,6 @@ impl SeenMark {
     /// The id under which `user` received it.
     pub fn received(&self, user: &UserId) -> Option<MessageId> {
         self.takes.iter().find(|take| take.receivers.contains(user)).map(|take| take.message_id)
-    }
-
-    /// The first id it was accepted under.
-    pub fn first(&self) -> Option<MessageId> {
-        self.takes.first().map(|take| take.message_id)
     }
 }
 

@@ -11,17 +11,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::facts::conversation;
 use crate::model::app::{AfterWindow, App};
 use crate::model::id::{AppId, Conversation, GroupId, MessageId, UserId, digest128};
 use crate::model::message::{Message, Notice, WITH_MUTE};
+use crate::model::push_info::BADGE_MAX;
 use crate::model::time::UnixMs;
 use crate::policy::ReceiverFacts;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
 use crate::store::{Batch, Key, Row, StoreError};
-
-/// Largest number one digest adds to a badge (`BadgeAddNum`).
-const BADGE_ADD_MAX: u32 = 99;
 
 /// One message for one receiver, to be summed up.
 pub struct Sum<'a> {
@@ -97,7 +94,7 @@ pub fn add(sum: &Sum<'_>, receiver: &ReceiverFacts, batch: &mut Batch) {
     let due = receiver.window.as_ref().and_then(|window| window.closes_at);
     let Some(due) = due.filter(|due| *due < sum.expires_at) else { return };
     let group =
-        Group { due, app: sum.app, user: sum.user.clone(), conversation: conversation(message) };
+        Group { due, app: sum.app, user: sum.user.clone(), conversation: message.conversation() };
     let note = Note {
         from: message.from.clone(),
         from_nick: message.from_nick.clone(),
@@ -187,7 +184,7 @@ impl Group {
             "MsgKey": format!("digest_{}", self.due.secs()),
             "MsgLifeTime": expires_at.since(now).as_secs().max(1),
             "Notice": Notice::Summed(messages),
-            "OfflinePushInfo": { "BadgeAddNum": messages.clamp(1, BADGE_ADD_MAX) },
+            "OfflinePushInfo": { "BadgeAddNum": messages.clamp(1, BADGE_MAX) },
         });
         let names = [("FromNick", &last.from_nick), ("GroupName", &last.group_name)];
         for (field, name) in names {

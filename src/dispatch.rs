@@ -35,6 +35,7 @@ use crate::transport::Transport;
 pub mod breaker;
 mod couriers;
 pub mod lane;
+mod push;
 pub mod send;
 pub mod settle;
 pub mod sweep;

@@ -10,6 +10,7 @@ use crate::model::id::{MessageId, UserId};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::{UnixMs, rfc3339};
 use crate::policy::{self, DeviceFacts, Facts, Phase, ReceiverFacts};
+use crate::telemetry::events::MessageKind;
 use crate::trace::{Attempt, DeliveryOpening, Opening, Receipt, StepResult, Trace};
 
 pub mod advice;
@@ -179,7 +180,7 @@ fn of_opening(message_id: MessageId, opening: &Opening, open: &'static str) -> E
         message_id,
         accepted_at: opening.facts.accepted_at,
         from: opening.from.clone(),
-        kind: if opening.group.is_some() { "group" } else { "c2c" },
+        kind: MessageKind::of(opening.group.is_some()).as_str(),
         group: opening.group.as_ref().map(ToString::to_string),
         msg_random: opening.random,
         msg_seq: opening.seq,

@@ -10,7 +10,7 @@ use crate::credentials::{Certificate, Credentials};
 use crate::model::app::{App, HonourMute};
 use crate::model::certificate::{CertificateStatus, Privacy};
 use crate::model::device::Device;
-use crate::model::id::{AppId, Conversation, MessageId, UserId};
+use crate::model::id::{AppId, MessageId, UserId};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
@@ -113,7 +113,7 @@ impl Facts {
         (user, account): (&UserId, &Account),
         now: UnixMs,
     ) -> Result<ReceiverFacts, StoreError> {
-        let conversation = conversation(message);
+        let conversation = message.conversation();
         let receive_option = if account.has_receive_options {
             self.receive_options.read(app, user, &conversation).await?.number()
         } else {
@@ -227,14 +227,6 @@ fn is_bare(message: &Message) -> bool {
 fn may_be_silent(message: &Message) -> bool {
     let own = &message.push.apns_info;
     own.content_available == Some(1) || own.live_activity.is_some()
-}
-
-/// The conversation as its receivers name it.
-pub fn conversation(message: &Message) -> Conversation {
-    match &message.group {
-        Some(group) => Conversation::Group(group.clone()),
-        None => Conversation::C2c(message.from.clone()),
-    }
 }
 
 /// The zone for windows that name none: that of the device last seen.

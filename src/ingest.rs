@@ -18,7 +18,7 @@ use crate::ledger::{Entry, Waiting};
 use crate::message_names;
 use crate::model::app::App;
 use crate::model::id::{DeviceId, MessageId, Partition, UserId};
-use crate::model::message::{Invalid, Message, Posted, Wire};
+use crate::model::message::{Invalid, Message, Posted, Priority, Wire};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
 use crate::policy::{Phase, RuleSettings};
@@ -48,7 +48,8 @@ const TOGETHER: usize = 8;
 /// Messages of a request committed together.
 const COMMITTED_TOGETHER: usize = 32;
 
-/// How often a message is decided again when another call took some of its receivers meanwhile.
+/// How many times a message is decided again when another call took some of its receivers
+/// meanwhile.
 const CONFLICTS_MAX: usize = 16;
 
 /// Settings of this stage.
@@ -277,10 +278,9 @@ impl Ingest {
 
     /// Refuses the request whole when the queue has no room for it.
     fn make_room(&self, drafts: &[(usize, Draft)]) -> Result<(), IngestError> {
-        use crate::model::message::Priority;
         let all_high = drafts.iter().all(|(_, draft)| draft.message.priority == Priority::High);
         let reserved = if all_high { 0 } else { i64::from(self.settings.reserve_percent.min(100)) };
-        let full_at = |waiting: i64, limit: i64| waiting >= limit - limit / 100 * reserved;
+        let full_at = |waiting: i64, limit: i64| waiting >= without_reserve(limit, reserved);
         let full = full_at(self.waiting.deliveries(), self.settings.waiting_max)
             || full_at(self.waiting.bytes(), self.settings.bytes_max);
         let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
@@ -387,7 +387,7 @@ impl Ingest {
         self.dedupe.remember(front, message_id);
         self.waiting.grew(ready.in_flight, ready.queued_bytes);
         done.born.extend(ready.born);
-        let kind = if message.group.is_some() { MessageKind::Group } else { MessageKind::C2c };
+        let kind = MessageKind::of(message.group.is_some());
         match kind {
             MessageKind::C2c => done.c2c += 1,
             MessageKind::Group => done.group += 1,
@@ -407,6 +407,11 @@ impl Ingest {
         // Their bytes follow with the next reading of the ledger.
         self.waiting.grew(count, 0);
     }
+}
+
+/// What is left of a limit for messages that may not use the reserve.
+fn without_reserve(limit: i64, percent: i64) -> i64 {
+    limit - limit.saturating_mul(percent) / 100
 }
 
 /// Notes what the end of a do-not-disturb window is to sum up.
@@ -441,3 +446,16 @@ fn read_posted(wire: &Wire<'_>) -> Result<Posted, Invalid> {
 
 /// The phase this stage decides in.
 const PHASE: Phase = Phase::Accept;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_limit_keeps_a_reserve_too() {
+        assert_eq!(without_reserve(50, 10), 45);
+        assert_eq!(without_reserve(200, 10), 180);
+        assert_eq!((without_reserve(50, 0), without_reserve(50, 100)), (50, 0));
+        assert!(without_reserve(i64::MAX, 100) > 0);
+    }
+}

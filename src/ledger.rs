@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::model::id::AppId;
 use crate::model::reason::{Reason, Terminal};
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
-use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::store::{Batch, Key, Scope, Store, StoreError, decode_counter};
 
 const ACCEPTED: u16 = 0;
 const IN_FLIGHT: u16 = 1;
@@ -26,16 +26,6 @@ const SUPPRESSED: u16 = 256;
 
 /// Most counters read for one answer: slots in use times apps.
 const COUNTERS_MAX: usize = 1_000_000;
-
-const PLAIN_TERMINALS: [Terminal; 7] = [
-    Terminal::Pushed,
-    Terminal::TokenDead,
-    Terminal::Refused,
-    Terminal::Expired,
-    Terminal::Cancelled,
-    Terminal::DeadLetter,
-    Terminal::Unknown,
-];
 
 /// What a batch changes in the ledger of one app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,7 +101,7 @@ fn slot_of(terminal: Terminal) -> u16 {
     match terminal {
         Terminal::Suppressed(reason) => SUPPRESSED + reason as u16,
         plain => {
-            let index = PLAIN_TERMINALS.iter().position(|known| *known == plain);
+            let index = Terminal::PLAIN.iter().position(|known| *known == plain);
             TERMINALS + index.map_or(0, |index| index as u16)
         }
     }
@@ -201,7 +191,7 @@ pub async fn read(store: &Arc<dyn Store>, app: Option<AppId>) -> Result<Ledger, 
     let mut ledger = Ledger::default();
     for (key, value) in rows {
         let damaged = || StoreError::Corrupt { key: key.clone() };
-        let count = i64::from_le_bytes(value.as_ref().try_into().map_err(|_| damaged())?);
+        let count = decode_counter(Some(&value)).ok_or_else(damaged)?;
         let mut reader = KeyReader::new(Class::Ledger, &key).ok_or_else(damaged)?;
         let slot = reader.u64().and_then(|_| reader.u16()).ok_or_else(damaged)?;
         ledger.count(slot, count);
@@ -226,7 +216,7 @@ impl Ledger {
             }
             _ => {
                 if let Some(plain) =
-                    PLAIN_TERMINALS.get(usize::from(slot.saturating_sub(TERMINALS)))
+                    Terminal::PLAIN.get(usize::from(slot.saturating_sub(TERMINALS)))
                 {
                     *self.terminals.plain.entry(plain.as_str()).or_default() += count;
                 }

@@ -19,7 +19,7 @@ pub const MEMBERS_MAX: usize = 10_000;
 /// Members changed by one commit.
 const CHANGED_TOGETHER: usize = 256;
 
-/// How often a change is tried again when another writer came in between.
+/// How many times a change is tried again when another writer came in between.
 const TRIES_MAX: usize = 64;
 
 /// Why a member list was not changed.

@@ -12,6 +12,7 @@ use crate::model::time::UnixMs;
 use crate::queue::{Delivery, Parcel, urgency_of};
 use crate::render::privacy::read;
 use crate::render::text::Text;
+use crate::vendor::profile::Badges;
 
 /// One delivery that may ring, ready to be put into a parcel.
 pub struct Allowed {
@@ -46,7 +47,7 @@ struct Open {
     parcel: Parcel,
     text: Text,
     deliveries_max: usize,
-    badge_per_target: bool,
+    badges: Badges,
 }
 
 /// Puts deliveries into as few parcels as can be, in order.
@@ -90,12 +91,7 @@ impl Open {
             deliveries: vec![allowed.delivery],
             content: common.content.clone(),
         };
-        Open {
-            parcel,
-            text,
-            deliveries_max: profile.parcel_deliveries_max,
-            badge_per_target: profile.badge_per_target,
-        }
+        Open { parcel, text, deliveries_max: profile.parcel_deliveries_max, badges: profile.badges }
     }
 
     fn takes(&self, allowed: &Allowed, text: &Text) -> bool {
@@ -103,6 +99,7 @@ impl Open {
             && self.parcel.deliveries.len() < self.deliveries_max
             && self.parcel.sound == allowed.sound
             && self.text == *text
-            && (self.badge_per_target || self.parcel.deliveries[0].badge == allowed.delivery.badge)
+            && (self.badges != Badges::PerParcel
+                || self.parcel.deliveries[0].badge == allowed.delivery.badge)
     }
 }

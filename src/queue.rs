@@ -92,15 +92,6 @@ impl Parcel {
             ..*self
         }
     }
-
-    /// Its priority.
-    pub fn priority(&self) -> Priority {
-        match self.urgency {
-            0 => Priority::High,
-            1 => Priority::Normal,
-            _ => Priority::Low,
-        }
-    }
 }
 
 /// A parcel this process holds, with the row that proves it.

@@ -15,10 +15,8 @@
 //! Cloud Chat, product/269/133879). Which fields are for one vendor alone only that vendor knows:
 //! [`Vendor::own`].
 
-use std::time::Duration;
-
 use crate::model::certificate::Options;
-use crate::model::id::{Conversation, MessageId, digest128};
+use crate::model::id::{MessageId, digest128};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
@@ -39,10 +37,8 @@ pub mod words;
 pub struct Reader<'a> {
     /// The device's language tag.
     pub locale: Option<&'a str>,
-    /// Sound of the user's preferences for this kind of conversation.
-    pub user_sound: Option<&'a str>,
-    /// Sound the device was registered with.
-    pub device_sound: Option<&'a str>,
+    /// Sound that the user, else the device, prefers for this kind of conversation.
+    pub sound: Option<&'a str>,
 }
 
 /// Which shown notification a push replaces on the device.
@@ -60,8 +56,10 @@ pub enum Collapse {
 pub struct RenderRequest<'a> {
     /// The message.
     pub message: &'a Message,
-    /// Our id of it, which also tells when it was accepted.
+    /// Our id of it.
     pub message_id: MessageId,
+    /// When it stops being worth anything.
+    pub expires_at: UnixMs,
     /// Who reads it.
     pub reader: &'a Reader<'a>,
     /// The app's language.
@@ -90,7 +88,7 @@ pub struct Rendered {
 pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
     let message = request.message;
     let own = request.vendor.own(&message.push);
-    let conversation = conversation(message);
+    let conversation = message.conversation().to_string();
     let replaces = match request.collapse {
         Collapse::Message(replaced) => Some(replaced.to_string()),
         Collapse::Never => None,
@@ -109,22 +107,13 @@ pub fn render(request: &RenderRequest<'_>) -> Result<Rendered, RenderRefusal> {
         conversation,
         notify_id: notify_id(request),
         replaces,
-        expires_at: expires_at(message, request.message_id),
+        expires_at: request.expires_at,
         priority: message.priority,
         info,
     };
     let cut = limits::fit_texts(&mut notification, request.vendor.profile());
     let shrunk = limits::fit_payload(&mut notification, request.vendor, request.certificate)?;
     Ok(Rendered { notification, shortened: cut || shrunk })
-}
-
-/// Where the message was said, as its receivers name it.
-fn conversation(message: &Message) -> String {
-    let place = match &message.group {
-        Some(group) => Conversation::Group(group.clone()),
-        None => Conversation::C2c(message.from.clone()),
-    };
-    place.to_string()
 }
 
 /// What a notification that its vendor knows as `own` is for the tokens of a certificate. A call
@@ -138,7 +127,7 @@ pub fn kind(own: Kind, options: &Options) -> Kind {
     }
 }
 
-/// Message over user over device over certificate. The message's is the vendor's own, else the
+/// Message over reader over certificate. The message's is the vendor's own, else the
 /// custom element's where it is written for this vendor (trtc.io/document/33527).
 fn sound<'a>(request: &RenderRequest<'a>, own: &Own<'a>) -> Option<&'a str> {
     let custom = || {
@@ -148,11 +137,9 @@ fn sound<'a>(request: &RenderRequest<'a>, own: &Own<'a>) -> Option<&'a str> {
             _ => None,
         })
     };
-    let given = |sound: Option<&'a str>| sound.filter(|sound| !sound.is_empty());
     own.sound
         .or_else(custom)
-        .or_else(|| given(request.reader.user_sound))
-        .or_else(|| given(request.reader.device_sound))
+        .or_else(|| request.reader.sound.filter(|sound| !sound.is_empty()))
         .or_else(|| filled(&request.certificate.options.sound))
 }
 
@@ -164,10 +151,6 @@ fn notify_id(request: &RenderRequest<'_>) -> u32 {
     };
     let digest = digest128(&[b"notify", &shown_as.to_bytes()]);
     ((digest as u32) & 0x7FFF_FFFF).max(1)
-}
-
-fn expires_at(message: &Message, message_id: MessageId) -> UnixMs {
-    message_id.accepted_at().after(Duration::from_secs(u64::from(message.life_time_s())))
 }
 
 #[cfg(test)]
@@ -191,13 +174,13 @@ mod tests {
 
     #[test]
     fn a_plain_message_becomes_an_alert_that_names_its_conversation() {
-        let rest = format!(r#""FromNick":"Mina","MsgLifeTime":60,"MsgPriority":"High",{HI}"#);
+        let rest = format!(r#""FromNick":"Mina","MsgPriority":"High",{HI}"#);
         let push = push(&rest, &Stub::android());
         assert_eq!((push.title.as_str(), push.body.as_str()), ("Mina", "hi"));
         assert_eq!(push.kind, Kind::Alert);
         assert_eq!(push.conversation, "c2c:mina");
         assert_eq!(push.message_id, stub::MESSAGE_ID.to_string());
-        assert_eq!(push.expires_at, UnixMs(stub::MESSAGE_ID.accepted_at().0 + 60_000));
+        assert_eq!(push.expires_at, stub::EXPIRES_AT);
         assert_eq!(push.priority, Priority::High);
         assert_eq!(push.replaces, None);
         let rest = format!(r#""GroupId":"team",{HI}"#);
@@ -256,22 +239,22 @@ mod tests {
         let custom =
             r#""MsgBody":[{"MsgType":"TIMCustomElem","MsgContent":{"Desc":"d","Sound":"custom"}}]"#;
         let own = format!(r#"{custom},"OfflinePushInfo":{{"ApnsInfo":{{"Sound":"own"}}}}"#);
-        let sound = |rest: &str, stub: &Stub, user, device, certificate: &str| {
+        let sound = |rest: &str, stub: &Stub, reader, certificate: &str| {
             let sending = stub::certificate_with_sound(certificate);
-            let reader = Reader { locale: None, user_sound: user, device_sound: device };
+            let reader = Reader { locale: None, sound: reader };
             let message = message(rest);
             let mut request = request(&message, stub);
             (request.reader, request.certificate) = (&reader, &sending);
             render(&request).expect("it fits").notification.sound.unwrap_or_default()
         };
         let (apple, android) = (Stub::apple(), Stub::android());
-        assert_eq!(sound(&own, &apple, Some("user"), Some("device"), "cert"), "own");
-        assert_eq!(sound(custom, &apple, Some("user"), Some("device"), "cert"), "custom");
+        assert_eq!(sound(&own, &apple, Some("reader"), "cert"), "own");
+        assert_eq!(sound(custom, &apple, Some("reader"), "cert"), "custom");
         // The custom element's sound is Apple's.
-        assert_eq!(sound(custom, &android, Some("user"), Some("device"), "cert"), "user");
-        assert_eq!(sound(HI, &apple, Some(""), Some("device"), "cert"), "device");
-        assert_eq!(sound(HI, &apple, None, None, "cert"), "cert");
-        assert_eq!(sound(HI, &apple, None, None, ""), "");
+        assert_eq!(sound(custom, &android, Some("reader"), "cert"), "reader");
+        assert_eq!(sound(HI, &apple, Some(""), "cert"), "cert");
+        assert_eq!(sound(HI, &apple, None, "cert"), "cert");
+        assert_eq!(sound(HI, &apple, None, ""), "");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::model::id::AppId;
 use crate::model::time::UnixMs;
 use crate::store::keys::{Class, KeyBuilder, KeyReader};
-use crate::store::{Batch, Key, Scope, Store, StoreError};
+use crate::store::{Batch, Key, Scope, Store, StoreError, decode_counter};
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
@@ -156,7 +156,7 @@ pub async fn read(
         let mut vendors: BTreeMap<String, Figures> = BTreeMap::new();
         for (key, value) in rows {
             let damaged = || StoreError::Corrupt { key: key.clone() };
-            let by = i64::from_le_bytes(value.as_ref().try_into().map_err(|_| damaged())?);
+            let by = decode_counter(Some(&value)).ok_or_else(damaged)?;
             let (vendor, slot) = names(&key).ok_or_else(damaged)?;
             vendors.entry(vendor).or_default().count(slot, by);
         }

@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,15 +27,6 @@ const DELIVERY_USUAL: usize = 144;
 /// Room for a step's row without its results, and for one of them; usually enough.
 const STEP_FRAME: usize = 16;
 const RESULT_USUAL: usize = 96;
-
-/// How much is remembered.
-#[derive(Clone, Debug)]
-pub struct TraceSettings {
-    /// How long.
-    pub keep: Duration,
-    /// Whether title and text are kept too. Off by default: traces then hold no message text.
-    pub include_text: bool,
-}
 
 /// A message as it was accepted and decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,7 +34,8 @@ use crate::transport::proxy::ProxyUrl;
 use crate::transport::reach::Reach;
 use crate::transport::tls::{Mistrust, Roots, TlsConfigError};
 
-/// How often a request the peer refused to begin is offered again inside one [`Transport::send`].
+/// How many times a request the peer refused to begin is offered again inside one
+/// [`Transport::send`].
 const REPLAYS_MAX: usize = 1;
 
 /// Which HTTP a vendor speaks.

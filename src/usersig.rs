@@ -26,17 +26,6 @@ const JSON_BYTES_MAX: u64 = 8 * 1_024;
 /// The only version there is.
 const VERSION: &str = "2.0";
 
-/// What a valid UserSig says besides the user and the app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// When it was signed, by the signer's clock.
-    pub issued_at: UnixMs,
-    /// The first instant at which it is no longer valid.
-    pub expires_at: UnixMs,
-    /// Which of the given keys signed it.
-    pub key: usize,
-}
-
 /// Why a UserSig is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserSigError {
@@ -116,7 +105,7 @@ pub fn verify(
     app: AppId,
     user: &str,
     now: UnixMs,
-) -> Result<Verified, UserSigError> {
+) -> Result<(), UserSigError> {
     let claims = decode(sig)?;
     if claims.app != app.0 {
         return Err(UserSigError::WrongApp);
@@ -126,20 +115,18 @@ pub fn verify(
     }
     let tag = STANDARD.decode(&claims.signature).map_err(|_| UserSigError::WrongKey)?;
     let content = claims.content();
-    let signed_with = |key: &String| {
+    let signs = |key: &String| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         hmac::verify(&key, content.as_bytes(), &tag).is_ok()
     };
-    let key = keys.iter().position(signed_with).ok_or(UserSigError::WrongKey)?;
+    if !keys.iter().any(signs) {
+        return Err(UserSigError::WrongKey);
+    }
     let expires_s = claims.time_s.saturating_add(claims.expire_s);
     if expires_s <= now.secs() {
         return Err(UserSigError::Expired);
     }
-    Ok(Verified {
-        issued_at: UnixMs::from_secs(claims.time_s),
-        expires_at: UnixMs::from_secs(expires_s),
-        key,
-    })
+    Ok(())
 }
 
 /// The app and the user a UserSig names, which proves nothing yet.
@@ -243,7 +230,7 @@ mod tests {
         keys.iter().map(|key| (*key).to_owned()).collect()
     }
 
-    fn check_a(sig: &str, now_s: u64) -> Result<Verified, UserSigError> {
+    fn check_a(sig: &str, now_s: u64) -> Result<(), UserSigError> {
         verify(sig, &keys(&[KEY_A]), APP_A, "administrator", UnixMs::from_secs(now_s))
     }
 
@@ -254,18 +241,11 @@ mod tests {
 
     #[test]
     fn the_official_signatures_are_accepted_whatever_zlib_made_them() {
-        let expected = Verified {
-            issued_at: UnixMs::from_secs(SIGNED_A),
-            expires_at: UnixMs::from_secs(SIGNED_A + VALID_A),
-            key: 0,
-        };
-        assert_eq!(check_a(SIG_A, SIGNED_A), Ok(expected));
-        assert_eq!(check_a(SIG_A_OTHER_ZLIB, SIGNED_A), Ok(expected));
+        assert_eq!(check_a(SIG_A, SIGNED_A), Ok(()));
+        assert_eq!(check_a(SIG_A_OTHER_ZLIB, SIGNED_A), Ok(()));
         let now = UnixMs::from_secs(1_735_689_600);
-        let verified = verify(SIG_B, &keys(&["another", KEY_B]), APP_B, "user_01", now);
-        let verified = verified.expect("the second key signed it");
-        assert_eq!(verified.key, 1);
-        assert_eq!(verified.expires_at, UnixMs::from_secs(1_735_689_600 + 86_400));
+        let second = verify(SIG_B, &keys(&["another", KEY_B]), APP_B, "user_01", now);
+        assert_eq!(second, Ok(()));
     }
 
     #[test]
@@ -370,9 +350,10 @@ mod tests {
         ) {
             let (app, now) = (AppId(app), UnixMs::from_secs(now_s));
             let sig = make(&key, app, &user, now, Duration::from_secs(valid_s));
-            let verified = verify(&sig, &[key], app, &user, now).expect("ours");
-            prop_assert_eq!(verified.issued_at, now);
-            prop_assert_eq!(verified.expires_at, UnixMs::from_secs(now_s + valid_s));
+            let keys = [key];
+            let at = |s| verify(&sig, &keys, app, &user, UnixMs::from_secs(s));
+            prop_assert_eq!((at(now_s), at(now_s + valid_s - 1)), (Ok(()), Ok(())));
+            prop_assert_eq!(at(now_s + valid_s), Err(UserSigError::Expired));
         }
     }
 }

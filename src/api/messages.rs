@@ -99,9 +99,9 @@ pub async fn take(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body?;
-    // A caller who goes away, or whose time is over, must not leave a message half taken: it is
-    // committed, counted and handed on by a task of its own. Boxed, for a task is moved about. What
-    // came at the same time is taken off its connections first, and then read together.
+    // Runs in its own task: if the caller disconnects or times out, the message is still committed,
+    // counted and queued. Boxed because the task is moved. Requests that arrived together are read
+    // from their connections first and parsed together.
     let taking = tokio::spawn(Box::pin(async move {
         give_way().await;
         take_body(&api, &app, &body).await

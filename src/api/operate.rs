@@ -165,11 +165,10 @@ pub async fn dead_letters(
     query: Result<Query<LettersQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query?;
-    let wanted = dead_letters::Query { cert_id: query.cert_id, message_id: None };
     let page = PageQuery { cursor: query.cursor, limit: query.limit };
     let cursor = page.cursor.as_deref();
     let (letters, cursor) =
-        dead_letters::list(&api.store, app.app, &wanted, cursor, page.limit()).await?;
+        dead_letters::list(&api.store, app.app, query.cert_id, cursor, page.limit()).await?;
     let letters: Vec<_> = letters.iter().map(|(_, letter)| letter_view(letter)).collect();
     Ok(Json(json!({ "dead_letters": letters, "cursor": cursor })))
 }
@@ -197,11 +196,11 @@ pub async fn replay(
         return Err(ApiError::bad("field_malformed", "life_time_s", message));
     }
     let life = Duration::from_secs(u64::from(life_s));
-    let wanted = dead_letters::Query { cert_id: given.cert_id, message_id: None };
     let (mut replayed, mut cursor): (usize, Option<String>) = (0, None);
     loop {
         let at = cursor.as_deref();
-        let (letters, next) = dead_letters::list(&api.store, app.app, &wanted, at, PAGE).await?;
+        let (letters, next) =
+            dead_letters::list(&api.store, app.app, given.cert_id, at, PAGE).await?;
         for (key, letter) in &letters {
             let ids = given.message_ids.as_ref();
             if ids.is_none_or(|ids| ids.contains(&letter.parcel.message_id)) {

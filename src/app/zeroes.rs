@@ -5,31 +5,30 @@ use crate::telemetry::Metrics;
 use crate::telemetry::zeroes::{Labels, begin};
 use crate::transport::TransportError;
 use crate::transport::tls::Mistrust;
-use crate::vendor::{self, ThrottleScope, Verdict};
+use crate::vendor::receipt::{ReceiptError, ReceiptPost};
+use crate::vendor::{self, Verdict};
 
 /// The registry, with every counter in it whose labels are known ahead.
 pub fn metrics() -> Metrics {
     let metrics = Metrics::install();
     begin(&Labels {
         vendors: vendor::ALL.iter().map(|vendor| vendor.profile().name).collect(),
-        verdicts: verdicts(),
+        receipts: receipts(),
+        verdicts: Verdict::ALL.map(Verdict::as_str).to_vec(),
         causes: causes(),
         results: (0..=u8::MAX).filter_map(Command::of).map(Command::as_str).collect(),
     });
     metrics
 }
 
-fn verdicts() -> Vec<&'static str> {
-    let all = [
-        Verdict::Accepted,
-        Verdict::TokenDead { since: None, suspect: false },
-        Verdict::Refused,
-        Verdict::Throttled { retry_after: None, scope: ThrottleScope::Certificate },
-        Verdict::Unavailable { retry_after: None },
-        Verdict::AuthRejected { renew: false },
-        Verdict::Unknown,
-    ];
-    all.map(Verdict::as_str).to_vec()
+/// The vendors that send receipts.
+fn receipts() -> Vec<&'static str> {
+    let headers = http::HeaderMap::new();
+    let nothing = ReceiptPost { headers: &headers, body: &[] };
+    let all = vendor::ALL.iter();
+    all.filter(|vendor| vendor.read_receipts(&nothing) != Err(ReceiptError::None))
+        .map(|vendor| vendor.profile().name)
+        .collect()
 }
 
 fn causes() -> Vec<&'static str> {

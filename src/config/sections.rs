@@ -85,8 +85,8 @@ impl Engine {
 pub struct Store {
     /// Which engine.
     pub engine: Engine,
-    /// Memory the engine may use for caching, in MiB; rows of people that are read again and again
-    /// take up to about twice as much beside it, and usually two thirds.
+    /// Memory the engine may use for caching, in MiB. Rows read often are cached besides: usually
+    /// about ⅔ of this, at most about twice this.
     pub cache_mb: u64,
     /// Rows kept in memory before they go from the journal to the engine, in MiB; while the engine
     /// is busy, up to three times as much.

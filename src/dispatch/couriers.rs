@@ -1,5 +1,5 @@
-//! The tasks of a lane that carry parcels. One without a parcel rests and is given the next: what a
-//! parcel needs on its way makes a task large, and waking one costs less than making one.
+//! A lane's courier tasks. An idle courier is kept for the next parcel: its task is large, and
+//! waking one is cheaper than spawning one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ pub struct Couriers(Mutex<Resting>);
 
 #[derive(Default)]
 struct Resting {
-    /// The one that rests since the shortest time comes last, and is asked first.
+    /// Most recently rested courier last; it is woken first, while its memory is warm.
     desks: Vec<Arc<Desk>>,
     is_closed: bool,
 }

@@ -1,4 +1,4 @@
-//! One parcel's way: a second look at the rules, rendering, signing in, the requests, the answers.
+//! One parcel's way: signing in, a second look at the rules, rendering, the requests (`push`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::credentials::Certificate;
 use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
+use crate::dispatch::push::{Ready, targets};
 use crate::model::id::{DeviceId, Token, UserId};
 use crate::model::message::{Message, Notice};
 use crate::model::reason::{Reason, Terminal};
@@ -21,21 +22,8 @@ use crate::render::{Collapse, Reader, RenderRequest, render};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
 use crate::trace::Recheck;
-use crate::transport::{Lane as Connections, Reply, Room, TransportError};
-use crate::vendor::clocks::{self, Exchange};
-use crate::vendor::{
-    AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict, reply,
-};
-
-/// Refused TLS handshakes in a row that mean the client certificate is refused.
-const HANDSHAKES_MAX: u32 = 3;
-
-/// How long the second look at the rules holds. A push that waits longer for its turn on a
-/// connection is looked at once more when it has it.
-const LOOK_HOLDS: Duration = Duration::from_millis(250);
-
-/// How long what found all connections busy is left alone.
-const BUSY_WAIT: Duration = Duration::from_secs(1);
+use crate::transport::Lane as Connections;
+use crate::vendor::{AccessToken, Answer, Notification, Verdict, clocks};
 
 /// Rest of a lease below which it is renewed before sending: a request must end within it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
@@ -45,17 +33,6 @@ pub struct Sender {
     access: AccessTokens,
     registry: Registry,
     deadline: Duration,
-}
-
-/// A certificate with the right to send.
-struct Ready<'a> {
-    certificate: &'a Certificate,
-    access: Option<AccessToken>,
-    connections: Connections,
-    /// The parcel was refused before, so what is refused now was signed just now.
-    renewed: bool,
-    notification: Notification,
-    held: &'a Held,
 }
 
 impl Sender {
@@ -195,7 +172,7 @@ impl Dispatch {
     }
 
     /// Asks the rules again on fresh reads; `None` for what may go out.
-    async fn look_again(
+    pub(super) async fn look_again(
         &self,
         parcel: &mut Parcel,
         said_there: &Message,
@@ -292,10 +269,10 @@ impl Dispatch {
         let request = RenderRequest {
             message: &held.message,
             message_id: held.parcel.message_id,
+            expires_at: held.parcel.expires_at,
             reader: &Reader {
                 locale: held.parcel.locale.as_deref(),
-                user_sound: held.parcel.sound.as_deref(),
-                device_sound: None,
+                sound: held.parcel.sound.as_deref(),
             },
             default_locale,
             vendor: certificate.vendor,
@@ -305,148 +282,29 @@ impl Dispatch {
                 Some(Notice::Summed(_)) | None => Collapse::Never,
             },
         };
-        let mut notification =
-            render(&request).map_err(|refusal| refusal.to_string())?.notification;
-        notification.expires_at = held.parcel.expires_at;
-        Ok(notification)
-    }
-
-    fn encode(&self, ready: &Ready<'_>, targets: &[Target]) -> Vec<Push> {
-        ready.certificate.vendor.encode(&Call {
-            certificate: &ready.certificate.sending,
-            access: ready.access.as_ref(),
-            notification: &ready.notification,
-            targets,
-            now: self.rooms.clock.now(),
-        })
-    }
-
-    /// One request when its turn on a connection has come, and its answers: one for each of the
-    /// deliveries at `open` that it carries.
-    async fn push(
-        &self,
-        lane: &Lane,
-        ready: &Ready<'_>,
-        push: &Push,
-        targets: &[Target],
-        open: &[usize],
-    ) -> Vec<Said> {
-        let (targets, open) = (&targets[push.targets.clone()], &open[push.targets.clone()]);
-        let asked = self.rooms.clock.instant();
-        let room = self.rooms.transport.room(&ready.connections, &push.request.uri).await;
-        match room {
-            Ok(Some(room)) => {
-                lane.set_parcels_at_once(room.requests_max());
-                let waited = self.rooms.clock.instant().saturating_duration_since(asked);
-                match waited > LOOK_HOLDS {
-                    true => self.push_anew(lane, ready, room, open).await,
-                    false => self.push_in(lane, ready, room, (push, targets)).await,
-                }
-            }
-            // That we are busy says nothing of the vendor, and is no try.
-            Ok(None) => {
-                let until = self.rooms.clock.now().after(BUSY_WAIT);
-                vec![Said::Postponed { until }; open.len()]
-            }
-            Err(error) => {
-                let vendor = ready.certificate.vendor.profile().name;
-                events::request_unanswered(vendor, error.cause());
-                let answer = unanswered(lane, ready.certificate, &error);
-                vec![Said::Answered { answer, status: 0, latency: Duration::ZERO }; open.len()]
-            }
+        match render(&request) {
+            Ok(rendered) => Ok(rendered.notification),
+            Err(refusal) => Err(refusal.to_string()),
         }
-    }
-
-    /// The same when so much time has passed that the rules are to be asked once more.
-    async fn push_anew(
-        &self,
-        lane: &Lane,
-        ready: &Ready<'_>,
-        room: Room,
-        open: &[usize],
-    ) -> Vec<Said> {
-        let whole = &ready.held.parcel;
-        let mut part = whole.emptied();
-        part.deliveries.extend(open.iter().map(|index| whole.deliveries[*index].clone()));
-        let mut said = match self.look_again(&mut part, &ready.held.message).await {
-            Ok(said) => said,
-            Err(error) => {
-                tracing::warn!(%error, "a parcel's facts cannot be read");
-                return self.postponed(vec![None; open.len()]);
-            }
-        };
-        let open = unsaid(&said);
-        let targets = targets(&part, &open);
-        // They fit into one request: there were as many or more in the one before.
-        if let Some(push) = self.encode(ready, &targets).first() {
-            let answers = self.push_in(lane, ready, room, (push, &targets)).await;
-            answer_for(&mut said, open, answers);
-        }
-        self.postponed(said)
     }
 
     /// What nothing was said about waits a moment.
-    fn postponed(&self, said: Vec<Option<Said>>) -> Vec<Said> {
+    pub(super) fn postponed(&self, said: Vec<Option<Said>>) -> Vec<Said> {
         let until = self.rooms.clock.now().after(LEASE_MARGIN);
         said.into_iter().map(|said| said.unwrap_or(Said::Postponed { until })).collect()
-    }
-
-    /// One request where there is room for it, and its answers: one for each target.
-    async fn push_in(
-        &self,
-        lane: &Lane,
-        ready: &Ready<'_>,
-        room: Room,
-        (push, targets): (&Push, &[Target]),
-    ) -> Vec<Said> {
-        let vendor = ready.certificate.vendor;
-        let (sent, started) = (self.rooms.clock.now(), self.rooms.clock.instant());
-        let transport = &self.rooms.transport;
-        let replied = transport.send_in(room, &ready.connections, &push.request).await;
-        let latency = started.elapsed();
-        lane.request_took(vendor.profile().name, latency);
-        let (status, answers) = match replied {
-            Ok(reply) => {
-                let exchange = Exchange { sent, received: self.rooms.clock.now() };
-                let mut answers = decode(vendor, &reply, targets, exchange.received);
-                if answers.iter().any(|answer| vendor.is_leaving(answer)) {
-                    self.renew_connections(lane, ready.connections.generation);
-                }
-                if answers.iter().any(|answer| proves_nothing_new(answer, ready.renewed)) {
-                    answers = blame_clocks(vendor, answers, &reply, exchange);
-                }
-                (reply.status.as_u16(), answers)
-            }
-            Err(error) => {
-                events::request_unanswered(vendor.profile().name, error.cause());
-                let answer = unanswered(lane, ready.certificate, &error);
-                (0, vec![answer; targets.len()])
-            }
-        };
-        answers.into_iter().map(|answer| Said::Answered { answer, status, latency }).collect()
     }
 }
 
 /// The deliveries that no rule said no to.
-fn unsaid(said: &[Option<Said>]) -> Vec<usize> {
+pub(super) fn unsaid(said: &[Option<Said>]) -> Vec<usize> {
     (0..said.len()).filter(|index| said[*index].is_none()).collect()
 }
 
 /// Puts what the vendor said of the deliveries at `open` among what the rules said of the others.
-fn answer_for(said: &mut [Option<Said>], open: Vec<usize>, answers: Vec<Said>) {
+pub(super) fn answer_for(said: &mut [Option<Said>], open: Vec<usize>, answers: Vec<Said>) {
     for (index, answer) in open.into_iter().zip(answers) {
         said[index] = Some(answer);
     }
-}
-
-/// What a request carries for the deliveries at `open`.
-fn targets(parcel: &Parcel, open: &[usize]) -> Vec<Target> {
-    let target = |delivery: &Delivery| Target {
-        token: delivery.token.clone(),
-        push_id: parcel.message_id.push_id(delivery.number),
-        badge: delivery.badge,
-    };
-    open.iter().map(|index| target(&parcel.deliveries[*index])).collect()
 }
 
 /// What the registry is asked of deliveries.
@@ -454,51 +312,4 @@ fn named(
     deliveries: &[Delivery],
 ) -> impl ExactSizeIterator<Item = (&UserId, &DeviceId, &Token)> + Clone + Send {
     deliveries.iter().map(|asked| (&asked.user, &asked.device_id, &asked.token))
-}
-
-/// A refusal of the right to send that another access token will not change.
-fn proves_nothing_new(answer: &Answer, renewed: bool) -> bool {
-    matches!(answer.verdict, Verdict::AuthRejected { renew } if renewed || !renew)
-}
-
-/// Refusals that clocks explain are put down to them.
-fn blame_clocks(
-    vendor: &dyn Vendor,
-    answers: Vec<Answer>,
-    reply: &Reply,
-    exchange: Exchange,
-) -> Vec<Answer> {
-    let judge = |answer: Answer| {
-        let blame = vendor.blames_clock(&answer);
-        clocks::judged(answer, blame, reply, exchange)
-    };
-    answers.into_iter().map(judge).collect()
-}
-
-/// Reads a reply; an adapter that does not answer for every target is corrected, not believed.
-fn decode(
-    vendor: &dyn Vendor,
-    reply: &Reply,
-    targets: &[Target],
-    now: crate::model::time::UnixMs,
-) -> Vec<Answer> {
-    let mut answers = vendor.decode(reply, targets, now);
-    answers.truncate(targets.len());
-    let missing = || Answer::new(Verdict::Unknown, "", "the reply does not speak of this token");
-    answers.resize_with(targets.len(), missing);
-    answers
-}
-
-/// What no answer means. A vendor that refuses the client certificate refuses the handshake; a
-/// single refusal may have other causes.
-fn unanswered(lane: &Lane, certificate: &Certificate, error: &TransportError) -> Answer {
-    let mut answer = reply::unanswered(error);
-    let presents = certificate.credential.client_identity.is_some();
-    if matches!(error, TransportError::Handshake(_))
-        && presents
-        && lane.handshake_failed() >= HANDSHAKES_MAX
-    {
-        answer.verdict = Verdict::AuthRejected { renew: false };
-    }
-    answer
 }

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::credentials::Certificate;
 use crate::dispatch::Dispatch;
+use crate::dispatch::push::{decode, unanswered};
 use crate::explain::advice;
 use crate::model::id::{MessageId, Partition, Token};
 use crate::model::message::Priority;
 use crate::model::push_info::OfflinePushInfo;
-use crate::transport::{Lane as Connections, TransportError};
+use crate::transport::Lane as Connections;
 use crate::vendor::clocks::{self, Exchange};
-use crate::vendor::reply;
 use crate::vendor::{Answer, Call, Kind, Notification, SignIn, Target, Verdict};
 
 /// Longest part of a raw answer that is shown.
@@ -84,13 +84,13 @@ impl Dispatch {
         match self.transport().send(connections, &request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
-                let answer = one(certificate.vendor.decode(&reply, &[target], now));
+                let answer = decode(certificate.vendor, &reply, &[target], now).remove(0);
                 let exchange = Exchange { sent: now, received: self.rooms.clock.now() };
                 let blame = certificate.vendor.blames_clock(&answer);
                 let answer = clocks::judged(answer, blame, &reply, exchange);
                 verified(certificate, answer, reply.status.as_u16(), &raw)
             }
-            Err(error) => verified(certificate, unanswered(certificate, &error), 0, ""),
+            Err(error) => verified(certificate, unanswered(certificate, &error, || true), 0, ""),
         }
     }
 
@@ -153,29 +153,14 @@ impl Dispatch {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
                 let hidden = raw.replace(target.token.as_str(), "<token>");
-                let answer = one(certificate.vendor.decode(&reply, &[target], now));
+                let answer = decode(certificate.vendor, &reply, &[target], now).remove(0);
                 let mut verified = verified(certificate, answer, reply.status.as_u16(), &hidden);
                 verified.ok = verified.verdict == Verdict::Accepted.as_str();
                 verified
             }
-            Err(error) => verified(certificate, unanswered(certificate, &error), 0, ""),
+            Err(error) => verified(certificate, unanswered(certificate, &error, || true), 0, ""),
         }
     }
-}
-
-fn one(answers: Vec<Answer>) -> Answer {
-    let silent = || Answer::new(Verdict::Unknown, "", "the reply says nothing of the token");
-    answers.into_iter().next().unwrap_or_else(silent)
-}
-
-fn unanswered(certificate: &Certificate, error: &TransportError) -> Answer {
-    let mut answer = reply::unanswered(error);
-    if matches!(error, TransportError::Handshake(_))
-        && certificate.credential.client_identity.is_some()
-    {
-        answer.verdict = Verdict::AuthRejected { renew: false };
-    }
-    answer
 }
 
 fn verified(certificate: &Certificate, answer: Answer, status: u16, raw: &str) -> Verified {

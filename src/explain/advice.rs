@@ -4,7 +4,7 @@ use crate::explain::DeliveryExplanation;
 use crate::explain::doctor::Finding;
 use crate::model::reason::Reason;
 use crate::trace::DeliveryOpening;
-use crate::vendor::{self, ThrottleScope, Vendor, Verdict, clocks};
+use crate::vendor::{self, Vendor, Verdict, clocks};
 
 /// One sentence about a delivery: what happened, and what a person could do.
 pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
@@ -79,16 +79,7 @@ fn of_our_code(code: &str) -> Option<&'static str> {
 
 /// The verdict of that name, for asking a vendor's advice.
 pub fn verdict_named(name: &str) -> Option<Verdict> {
-    let every = [
-        Verdict::Accepted,
-        Verdict::TokenDead { since: None, suspect: false },
-        Verdict::Refused,
-        Verdict::Throttled { retry_after: None, scope: ThrottleScope::Certificate },
-        Verdict::Unavailable { retry_after: None },
-        Verdict::AuthRejected { renew: false },
-        Verdict::Unknown,
-    ];
-    every.into_iter().find(|verdict| verdict.as_str() == name)
+    Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == name)
 }
 
 fn of_state(delivery: &DeliveryExplanation) -> String {
@@ -280,6 +271,7 @@ fn was_background(opened: &DeliveryOpening) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vendor::ThrottleScope;
 
     #[test]
     fn a_push_that_was_given_up_is_told_its_cause_and_that_it_can_be_replayed() {

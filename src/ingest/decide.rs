@@ -21,6 +21,7 @@ use crate::render::kind;
 use crate::store::{Key, Store, StoreError};
 use crate::trace::{DeliveryOpening, DeviceOpening, Opening};
 use crate::vendor::Kind;
+use crate::vendor::profile::Badges;
 
 /// A decided message.
 pub struct Decided {
@@ -127,12 +128,7 @@ impl Decider {
         number: u16,
     ) -> Option<Allowed> {
         let certificate = self.facts.credentials().get_of(ground.app, device.cert_id)?;
-        let preferences = &account.preferences;
-        let user_sound = if ground.message.group.is_some() {
-            &preferences.group_sound
-        } else {
-            &preferences.c2c_sound
-        };
+        let user_sound = account.preferences.sound(ground.message.group.is_some());
         Some(Allowed {
             delivery: Delivery {
                 number,
@@ -144,7 +140,7 @@ impl Decider {
             },
             certificate,
             locale: device.locale.clone(),
-            sound: user_sound.clone().or_else(|| device.sound.clone()),
+            sound: user_sound.or(device.sound.as_deref()).map(str::to_owned),
         })
     }
 
@@ -160,7 +156,8 @@ impl Decider {
             kind(certificate.vendor.own(&ground.message.push).kind, &certificate.info.options)
         };
         let is_absolute = |allowed: &Allowed| {
-            allowed.certificate.vendor.profile().badge_per_target && kind(allowed) == Kind::Alert
+            allowed.certificate.vendor.profile().badges == Badges::PerTarget
+                && kind(allowed) == Kind::Alert
         };
         let asked: Vec<_> = allowed
             .iter()

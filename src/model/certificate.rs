@@ -103,7 +103,7 @@ pub enum PushMode {
     Data,
 }
 
-/// A certificate that ends within this time is worth a warning.
+/// A certificate that ends within this time is warned about wherever it is looked at.
 const ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// Whether a certificate may be used now.

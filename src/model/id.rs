@@ -97,8 +97,7 @@ impl Token {
     /// The first 12 hex digits of its SHA-256: enough to recognise, useless to send to.
     pub fn short_hash(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.0.as_bytes());
-        // Written for every device of every message: the crate's own way of making a text goes
-        // digit by digit.
+        // Runs for every device of every message; the `hex` crate's formatting is slower.
         let mut text = [0u8; 12];
         hex::encode_to_slice(&digest.as_ref()[..6], &mut text).expect("two digits per byte");
         String::from_utf8_lossy(&text).into_owned()

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::model::id::{GroupId, MessageId, UserId};
-use crate::model::message::fields::receivers;
+use crate::model::id::{Conversation, GroupId, MessageId, UserId};
 use crate::model::push_info::OfflinePushInfo;
 
 mod fields;
@@ -167,8 +166,6 @@ pub struct Message {
     pub group_name: Option<String>,
     /// `UnreadMsgNum`, the receiver's total after this message.
     pub unread: Option<u32>,
-    /// `CloudCustomData`.
-    pub custom_data: Option<String>,
     /// `MsgBody`.
     pub elements: Vec<Element>,
     /// `OfflinePushInfo`, shared with every notification of this message.
@@ -196,9 +193,7 @@ impl Message {
     /// # Errors
     /// The first mistake found, with Tencent's code and the field.
     pub fn parse(json: &[u8]) -> Result<Message, Invalid> {
-        let wire = Wire::find(json)?;
-        wire.check_lengths()?;
-        wire.read(receivers(wire.to)?)
+        Wire::find(json)?.read_posted()
     }
 
     /// Reads one message, with what tells repeats and what is kept of it.
@@ -214,7 +209,7 @@ impl Message {
     /// # Errors
     /// As [`Message::parse`]; none for what this version wrote.
     pub fn parse_stored(content: &[u8]) -> Result<Message, Invalid> {
-        Wire::find(content)?.read(Vec::new())
+        Wire::find(content)?.read(Vec::new(), |_| Ok(()))
     }
 
     /// Seconds this message may wait; [`LIFE_TIME_S_MAX`] when it does not say.
@@ -227,9 +222,12 @@ impl Message {
         self.mentions.users.contains(user)
     }
 
-    /// `c2c` or `group`.
-    pub fn kind(&self) -> &'static str {
-        if self.group.is_some() { "group" } else { "c2c" }
+    /// Where it was said, as its receivers name it.
+    pub fn conversation(&self) -> Conversation {
+        match &self.group {
+            Some(group) => Conversation::Group(group.clone()),
+            None => Conversation::C2c(self.from.clone()),
+        }
     }
 }
 
@@ -430,6 +428,32 @@ mod tests {
         let mention = with_rest(&format!(r#","MsgBody":[{text}],"GroupAtInfo":{mention}"#));
         let message = Message::parse(mention.as_bytes()).expect("a message");
         assert_eq!(message.mentions, Mentions { all: false, users: vec!["x".into()] });
+    }
+
+    #[test]
+    fn a_setting_that_no_vendor_knows_is_refused_by_its_field_and_not_of_what_was_taken_before() {
+        let with = |setting: &str| {
+            let android = format!(r#""AndroidInfo":{{{setting}}}"#);
+            with_rest(&format!(r#","OfflinePushInfo":{{"Desc":"d",{android}}}"#))
+        };
+        for (setting, field) in [
+            (r#""OPPONotifyLevel":3"#, "OPPONotifyLevel"),
+            (r#""ExtAsHuaweiIntentParam":2"#, "ExtAsHuaweiIntentParam"),
+            (r#""GooglePriority":"urgent""#, "GooglePriority"),
+            (r#""HuaWeiImportance":"MAX""#, "HuaWeiImportance"),
+        ] {
+            let json = with(setting);
+            let field = format!("OfflinePushInfo.AndroidInfo.{field}");
+            check_error(&json, "90043", Some(&field));
+            Message::parse_stored(json.as_bytes()).expect(setting);
+        }
+        // What client SDKs send where nobody set anything, and the spellings vendors take.
+        for setting in [
+            r#""OPPONotifyLevel":0,"GooglePriority":"","HuaWeiImportance":"""#,
+            r#""OPPONotifyLevel":16,"GooglePriority":"HIGH","HuaWeiImportance":"low""#,
+        ] {
+            Message::parse(with(setting).as_bytes()).expect(setting);
+        }
     }
 
     #[test]

@@ -13,6 +13,10 @@ use serde_json::Value;
 
 use crate::model::object;
 
+/// Largest number that is added to a badge, and that is set where the vendor keeps the count
+/// (Huawei, Honor, Harmony).
+pub const BADGE_MAX: u32 = 99;
+
 /// The whole object. Every field may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -35,10 +39,85 @@ pub struct OfflinePushInfo {
     pub apns_info: Seldom<ApnsInfo>,
     /// HarmonyOS.
     pub harmony_info: Seldom<HarmonyInfo>,
-    /// Adds to the badge, 1..=99.
+    /// Adds to the badge, 1..=[`BADGE_MAX`].
     pub badge_add_num: Option<u32>,
     /// Sets the badge, 0..=999 on APNs and 0..=99 on Huawei; beats `badge_add_num`.
     pub badge_set_num: Option<u32>,
+}
+
+/// A setting outside of what its field may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The field, dotted, below `OfflinePushInfo`.
+    pub field: &'static str,
+    /// What goes after the field's name in a sentence: `must be …`.
+    pub wanted: String,
+}
+
+impl OfflinePushInfo {
+    /// Checks what Tencent's documents close: ranges, and sets of words and numbers. What is for
+    /// vendors that the relay does not send to is left alone.
+    ///
+    /// # Errors
+    /// The first setting outside.
+    pub fn check(&self) -> Result<(), Misfit> {
+        let (android, apns) = (&self.android_info, &self.apns_info);
+        let misfit = |field, wanted| Err(Misfit { field, wanted });
+        let small = |given: Option<u8>| given.map(u32::from);
+        let intent_param = small(android.ext_as_huawei_intent_param);
+        let ranges: [(&str, Option<u32>, u32, u32); 9] = [
+            ("PushFlag", Some(u32::from(self.push_flag)), 0, 1),
+            ("BadgeAddNum", self.badge_add_num, 1, BADGE_MAX),
+            ("BadgeSetNum", self.badge_set_num, 0, 999),
+            ("ApnsInfo.BadgeMode", small(apns.badge_mode), 0, 1),
+            ("ApnsInfo.MutableContent", small(apns.mutable_content), 0, 1),
+            ("ApnsInfo.ContentAvailable", small(apns.content_available), 0, 1),
+            ("ApnsInfo.IsVoipPush", small(apns.is_voip_push), 0, 1),
+            ("AndroidInfo.PushStyle", small(android.push_style), 0, 1),
+            ("AndroidInfo.ExtAsHuaweiIntentParam", intent_param, 0, 1),
+        ];
+        for (name, given, low, high) in ranges {
+            if given.is_some_and(|given| given < low || given > high) {
+                return misfit(name, format!("must be from {low} to {high}"));
+            }
+        }
+        // 0 is what client SDKs hold where nobody set a level.
+        if android.oppo_notify_level.is_some_and(|level| ![0, 1, 2, 16].contains(&level)) {
+            return misfit("AndroidInfo.OPPONotifyLevel", "must be one of 1, 2, 16".into());
+        }
+        let activity = apns.live_activity.as_ref();
+        if activity.is_some_and(|activity| activity.la_id.len() > LA_ID_BYTES_MAX) {
+            let wanted = format!("is longer than {LA_ID_BYTES_MAX} bytes");
+            return misfit("ApnsInfo.LiveActivity.LaId", wanted);
+        }
+        self.check_words()
+    }
+
+    fn check_words(&self) -> Result<(), Misfit> {
+        let (android, apns) = (&self.android_info, &self.apns_info);
+        let level = filled(&apns.interruption_level);
+        let event = apns.live_activity.as_ref().map(|activity| activity.event.as_str());
+        // Adapters write these two as their vendor wants them. Tencent does not name HIGH: Huawei
+        // takes it from apps with the right to it.
+        let importance = filled(&android.huawei_importance).map(str::to_ascii_uppercase);
+        let priority = filled(&android.google_priority).map(str::to_ascii_lowercase);
+        let levels: &[&str] = &["passive", "active", "time-sensitive", "critical"];
+        let words: [(&str, Option<&str>, &[&str]); 4] = [
+            ("ApnsInfo.InterruptionLevel", level, levels),
+            ("ApnsInfo.LiveActivity.Event", event, &["update", "end"]),
+            ("AndroidInfo.HuaWeiImportance", importance.as_deref(), &["LOW", "NORMAL", "HIGH"]),
+            ("AndroidInfo.GooglePriority", priority.as_deref(), &["normal", "high"]),
+        ];
+        for (field, given, known) in words {
+            if given.is_some_and(|given| !known.contains(&given)) {
+                return Err(Misfit {
+                    field,
+                    wanted: format!("must be one of {}", known.join(", ")),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A part that most messages leave out: one word as long as nothing in it was set.

@@ -104,6 +104,18 @@ pub enum Terminal {
 }
 
 impl Terminal {
+    /// Every terminal without a reason. Their order is that of the ledger's keys: new ones come
+    /// last.
+    pub const PLAIN: [Terminal; 7] = [
+        Terminal::Pushed,
+        Terminal::TokenDead,
+        Terminal::Refused,
+        Terminal::Expired,
+        Terminal::Cancelled,
+        Terminal::DeadLetter,
+        Terminal::Unknown,
+    ];
+
     /// The terminal that a rule's refusal leads to.
     pub const fn of(reason: Reason) -> Terminal {
         match reason {

@@ -31,22 +31,6 @@ pub struct DeadLetter {
     pub last: Option<Attempt>,
 }
 
-/// Which dead letters.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// Only of this certificate.
-    pub cert_id: Option<CertId>,
-    /// Only of this message.
-    pub message_id: Option<MessageId>,
-}
-
-impl Query {
-    fn matches(&self, letter: &DeadLetter) -> bool {
-        self.cert_id.is_none_or(|cert_id| cert_id == letter.parcel.cert_id)
-            && self.message_id.is_none_or(|id| id == letter.parcel.message_id)
-    }
-}
-
 fn key_of(parcel: &Parcel, delivery: u16) -> Key {
     KeyBuilder::new(Class::DeadLetter)
         .u64(parcel.app.0)
@@ -96,14 +80,15 @@ pub async fn last_words(
     Ok(last)
 }
 
-/// A page of dead letters, oldest message first, and where the next begins.
+/// A page of an app's dead letters, those of one certificate or all, oldest message first, and
+/// where the next begins.
 ///
 /// # Errors
 /// The store's, or a cursor that is not of this app's list.
 pub async fn list(
     store: &Arc<dyn Store>,
     app: AppId,
-    query: &Query,
+    only: Option<CertId>,
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<(Key, DeadLetter)>, Option<String>), PageError> {
@@ -115,7 +100,7 @@ pub async fn list(
         for row in rows {
             range.start = just_after(&row.0);
             let (key, letter) = read(row)?;
-            if query.matches(&letter) {
+            if only.is_none_or(|cert_id| cert_id == letter.parcel.cert_id) {
                 found.push((key.clone(), letter));
             }
             if found.len() == limit {

@@ -6,10 +6,9 @@
 //! count, seeded by its reports, becomes an absolute number; elsewhere the vendor adds.
 
 use crate::model::message::Message;
+use crate::model::push_info::BADGE_MAX;
+use crate::vendor::profile::Badges;
 use crate::vendor::{Badge, Kind, Vendor};
-
-/// Highest number that can be set where the vendor keeps the count (Huawei, Honor, Harmony).
-pub const ADDING_VENDOR_SET_MAX: u32 = 99;
 
 /// What becomes of one device's badge, and its unread count after this message. `kind` is the
 /// rendered notification's; `unread` is the count before.
@@ -19,14 +18,17 @@ pub fn badge(
     kind: Kind,
     unread: u32,
 ) -> (Option<Badge>, u32) {
-    // Apple allows no badge in these, and they show nothing that one could count.
-    if kind != Kind::Alert {
-        return (None, unread);
-    }
+    // Apple allows no badge in other kinds, and they show nothing that one could count.
+    let absolute = match (vendor.profile().badges, kind) {
+        (Badges::PerTarget, Kind::Alert) => true,
+        (Badges::PerParcel, Kind::Alert) => false,
+        (Badges::None, _) | (_, Kind::Silent | Kind::Voip | Kind::LiveActivity) => {
+            return (None, unread);
+        }
+    };
     let info = &message.push;
-    let absolute = vendor.profile().badge_per_target;
     if let Some(number) = info.badge_set_num {
-        let shown = if absolute { number } else { number.min(ADDING_VENDOR_SET_MAX) };
+        let shown = if absolute { number } else { number.min(BADGE_MAX) };
         return (Some(Badge::Set(shown)), shown);
     }
     let counts =
@@ -103,6 +105,12 @@ mod tests {
         for kind in [Kind::Silent, Kind::Voip, Kind::LiveActivity] {
             assert_eq!(badge(&message, &Stub::apple(), kind, 7), (None, 7));
         }
+    }
+
+    #[test]
+    fn nothing_is_counted_for_a_vendor_that_shows_no_badge() {
+        let message = message(&with(r#""OfflinePushInfo":{"BadgeSetNum":3}"#));
+        assert_eq!(badge(&message, &Stub::without_badges(), Kind::Alert, 7), (None, 7));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::model::push_info::{LanguageContent, LiveActivity, OfflinePushInfo, fi
 use crate::model::time::UnixMs;
 use crate::render::{Collapse, Reader, RenderRequest};
 use crate::transport::{Protocol, Reply, Request};
-use crate::vendor::profile::{Endpoints, Profile};
+use crate::vendor::profile::{Badges, Endpoints, Profile};
 use crate::vendor::upload::{Credential, CredentialError, TokenError, Upload};
 use crate::vendor::{
     AccessToken, Answer, Call, Kind, Notification, Own, Push, SendingCertificate, SignIn, Target,
@@ -25,11 +25,14 @@ use crate::vendor::{
 /// An id accepted at a round time.
 pub(crate) const MESSAGE_ID: MessageId = MessageId((1_760_000_000_000 << 80) | 77);
 
+/// When everything rendered here ends.
+pub(crate) const EXPIRES_AT: UnixMs = UnixMs(1_760_000_060_000);
+
 const APPLE: Profile = Profile {
     name: "apple",
     parcel_deliveries_max: 100,
     batches: false,
-    badge_per_target: true,
+    badges: Badges::PerTarget,
     protocol: Protocol::Http2,
     title_units_max: None,
     body_units_max: None,
@@ -45,7 +48,7 @@ const APPLE: Profile = Profile {
 
 const ANDROID: Profile = Profile {
     name: "android",
-    badge_per_target: false,
+    badges: Badges::PerParcel,
     title_units_max: Some(50),
     body_units_max: Some(50),
     big_body_units_max: Some(128),
@@ -68,6 +71,11 @@ impl Stub {
 
     pub(crate) fn android() -> Self {
         Stub { profile: &ANDROID, escapes: false }
+    }
+
+    pub(crate) fn without_badges() -> Self {
+        const PROFILE: Profile = Profile { badges: Badges::None, ..ANDROID };
+        Stub { profile: &PROFILE, escapes: false }
     }
 
     pub(crate) fn with_payload_limit(limit: usize, escapes: bool) -> Self {
@@ -198,12 +206,13 @@ pub(crate) fn message(rest: &str) -> Message {
 
 /// A rendering by a device that told nothing of itself.
 pub(crate) fn request<'a>(message: &'a Message, vendor: &'a Stub) -> RenderRequest<'a> {
-    static READER: Reader<'static> = Reader { locale: None, user_sound: None, device_sound: None };
+    static READER: Reader<'static> = Reader { locale: None, sound: None };
     static CERTIFICATE: std::sync::LazyLock<SendingCertificate> =
         std::sync::LazyLock::new(certificate);
     RenderRequest {
         message,
         message_id: MESSAGE_ID,
+        expires_at: EXPIRES_AT,
         reader: &READER,
         default_locale: "en",
         vendor,
@@ -252,7 +261,6 @@ pub(crate) fn full_message(parts: u32, group: bool) -> Message {
         message.group = Some(format!("{}-team", marked::NAME).as_str().into());
         message.group_name = Some(format!("{} Team", marked::NAME));
     }
-    message.custom_data = maybe(0, "custom data");
     message.elements.push(Element::Text(said("text")));
     if has(1) {
         let (desc, ext) = (said("desc"), said("ext"));

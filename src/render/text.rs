@@ -101,20 +101,6 @@ fn noticed(message: &Message, notice: Notice, words: &Words) -> Text {
     Text { title: names(message, words), body }
 }
 
-/// Whether there is anything to show: false for a message whose elements say nothing and among
-/// which there is a custom element without `Desc`, when no `Desc` is given elsewhere either.
-/// Tencent makes no push of such a message (trtc.io/document/33527).
-pub fn has_text(message: &Message) -> bool {
-    let info = &message.push;
-    let desc_given = filled(&info.desc).is_some()
-        || info.multi_language_content.iter().any(|entry| filled(&entry.desc).is_some());
-    let empty_custom =
-        |element: &Element| matches!(element, Element::Custom { desc, .. } if desc.is_empty());
-    desc_given
-        || !message.elements.iter().any(empty_custom)
-        || message.elements.iter().any(|element| !contribution(element, words(None, "")).is_empty())
-}
-
 /// The title made of names: the group's, else the sender's, else neutral words.
 pub fn names(message: &Message, words: &Words) -> String {
     let group = if message.group.is_some() { filled(&message.group_name) } else { None };
@@ -254,29 +240,6 @@ mod tests {
         assert_eq!(body(&format!("{hello},{world}"), "en"), "helloworld");
         assert_eq!(body(&format!("{world},{face},{hello}"), "en"), "world[Face]hello");
         assert_eq!(body(&format!("{HI},{EMPTY_CUSTOM}"), "en"), "hi");
-    }
-
-    #[test]
-    fn only_an_empty_custom_element_has_no_text() {
-        let table = [
-            (format!(r#""MsgBody":[{EMPTY_CUSTOM}]"#), false),
-            (format!(r#""MsgBody":[{EMPTY_CUSTOM}],"OfflinePushInfo":{{"Title":"t"}}"#), false),
-            (format!(r#""MsgBody":[{EMPTY_CUSTOM}],"OfflinePushInfo":{{"Desc":"d"}}"#), true),
-            (
-                format!(
-                    r#""MsgBody":[{EMPTY_CUSTOM}],"OfflinePushInfo":{{"MultiLanguageContent":[
-                       {{"Language":"fr","Desc":"d"}}]}}"#
-                ),
-                true,
-            ),
-            (format!(r#""MsgBody":[{HI},{EMPTY_CUSTOM}]"#), true),
-            (format!(r#""MsgBody":[{HI}]"#), true),
-            (r#""MsgBody":[{"MsgType":"TIMNewElem","MsgContent":{}}]"#.to_owned(), true),
-            (r#""OfflinePushInfo":{"Title":"t"}"#.to_owned(), true),
-        ];
-        for (rest, expected) in table {
-            assert_eq!(has_text(&message(&rest)), expected, "{rest}");
-        }
     }
 
     #[test]

@@ -90,12 +90,6 @@ const BY_LANGUAGE: &[(&str, &Words)] = &[
     ("hi", &HINDI),
 ];
 
-/// Every language with its words, for texts that are written before their reader is known.
-pub fn languages() -> impl Iterator<Item = (&'static str, &'static Words)> {
-    let chinese = [("zh-Hans", &CHINESE), ("zh-Hant", &TRADITIONAL_CHINESE)];
-    BY_LANGUAGE.iter().copied().chain(chinese)
-}
-
 const ENGLISH: Words = Words {
     image: "[Image]",
     voice: "[Voice]",

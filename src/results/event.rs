@@ -166,11 +166,11 @@ pub struct CertificateBroken<'a> {
 /// Anything a chat server is told.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// See there.
+    /// Sent when a push ends at its vendor, and for each receipt about it.
     Push(PushResult<'a>),
-    /// See there.
+    /// Sent when a token is retired, on a vendor's answer or receipt.
     DeviceRetired(DeviceRetired<'a>),
-    /// See there.
+    /// Sent when a vendor refuses a certificate that worked.
     CertificateBroken(CertificateBroken<'a>),
 }
 

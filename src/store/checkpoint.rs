@@ -133,7 +133,8 @@ struct Checkpointer<E> {
 
 impl<E: Engine> Checkpointer<E> {
     fn run(self, orders: &Receiver<Order>) {
-        // On Linux this speaks of the calling thread alone. If it fails, all threads are equal.
+        // On Linux this sets the nice value of this thread only. On failure it keeps normal
+        // priority.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICE);
         while let Ok(order) = orders.recv() {

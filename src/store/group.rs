@@ -7,7 +7,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 
 use crate::store::engine::Known;
-use crate::store::{Batch, Expect, Key, StoreError};
+use crate::store::{Batch, Expect, Key, StoreError, decode_counter, encode_counter};
 
 /// A row as the batches before left it.
 struct Slot {
@@ -151,19 +151,6 @@ impl Expect {
             Expect::Equals(expected) => value == Some(expected),
         }
     }
-}
-
-/// The number in a counter row; absent is zero. `None` means the row is no counter.
-pub fn decode_counter(value: Option<&[u8]>) -> Option<i64> {
-    match value {
-        None => Some(0),
-        Some(bytes) => bytes.try_into().ok().map(i64::from_le_bytes),
-    }
-}
-
-/// The value of a counter row.
-pub fn encode_counter(number: i64) -> Bytes {
-    Bytes::copy_from_slice(&number.to_le_bytes())
 }
 
 #[cfg(test)]

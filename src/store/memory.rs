@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::model::id::Partition;
 use crate::store::directory::{FORMAT, closed, probe, version_key, version_value};
-use crate::store::{Batch, Expect, Key, Row, Scope, Store, StoreError};
+use crate::store::{Batch, Expect, Key, Row, Scope, Store, StoreError, decode_counter};
 
 /// The engine's name in settings and logs.
 pub const NAME: &str = "memory";
@@ -62,10 +62,8 @@ impl MemoryStore {
 }
 
 fn counter(rows: &BTreeMap<Key, Bytes>, key: &Key) -> Result<i64, StoreError> {
-    let Some(value) = rows.get(key) else { return Ok(0) };
-    <[u8; 8]>::try_from(value.as_ref())
-        .map(i64::from_le_bytes)
-        .map_err(|_| StoreError::Corrupt { key: key.clone() })
+    let value = rows.get(key).map(Bytes::as_ref);
+    decode_counter(value).ok_or_else(|| StoreError::Corrupt { key: key.clone() })
 }
 
 impl Default for MemoryStore {

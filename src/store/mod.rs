@@ -101,14 +101,19 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.put.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
+}
 
-    /// Takes everything of `other` into this batch.
-    pub fn merge(&mut self, other: Batch) {
-        self.expect.extend(other.expect);
-        self.put.extend(other.put);
-        self.delete.extend(other.delete);
-        self.add.extend(other.add);
+/// The number in a counter row; absent is zero. `None` means the row is no counter.
+pub fn decode_counter(value: Option<&[u8]>) -> Option<i64> {
+    match value {
+        None => Some(0),
+        Some(bytes) => bytes.try_into().ok().map(i64::from_le_bytes),
     }
+}
+
+/// The value of a counter row.
+pub fn encode_counter(number: i64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_le_bytes())
 }
 
 /// Why the store could not do it. Each variant is a different thing for the caller to do.

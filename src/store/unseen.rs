@@ -1,10 +1,10 @@
 //! Knows of most seen marks that there are none, without looking.
 //!
 //! Nearly every message is a first one: its marks are asked for only to learn that they are absent,
-//! which an engine finds out by walking its tree to where they would be. Marks are filed in
-//! [buckets](Class::Seen) of time, and of a bucket that had none when it was first asked for, all
-//! are known that come. What is kept of them is a Bloom filter: it may take an absent mark for
-//! one that exists, and then the store is read; it never misses one that exists.
+//! which an engine finds out by walking its tree to where they would be. Marks are stored in
+//! [time buckets](Class::Seen). If a bucket was empty when first read, every mark in it was
+//! written by this process, and a Bloom filter over those tells which are absent. It may take an
+//! absent mark for one that exists, and then the store is read; it never misses one that exists.
 //!
 //! Only the writer thread asks, and only it writes, so what it knows is complete.
 

@@ -111,6 +111,11 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// That of a message said in a group, or not.
+    pub const fn of(in_group: bool) -> Self {
+        if in_group { MessageKind::Group } else { MessageKind::C2c }
+    }
+
     /// The label and the `kind` of explain.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -242,7 +247,8 @@ pub(in crate::telemetry) fn labels_of(terminal: Terminal) -> (&'static str, &'st
     (terminal.as_str(), reason)
 }
 
-/// How long requests to a vendor take, in seconds. Whoever sends many keeps it.
+/// How long requests to a vendor take, in seconds. Callers that send often should keep
+/// the handle.
 pub fn request_latency(vendor: &'static str) -> Histogram {
     histogram!(PUSH_LATENCY_SECONDS, "vendor" => vendor)
 }

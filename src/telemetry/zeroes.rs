@@ -12,6 +12,8 @@ use crate::telemetry::events::{self, MessageKind, TurnedAway};
 pub struct Labels {
     /// Names of vendors.
     pub vendors: Vec<&'static str>,
+    /// Those of them that send receipts.
+    pub receipts: Vec<&'static str>,
     /// What a vendor's answer can mean.
     pub verdicts: Vec<&'static str>,
     /// Why a request got no answer.
@@ -35,6 +37,11 @@ pub fn begin(labels: &Labels) {
     }
     for &vendor in &labels.vendors {
         of_vendor(vendor, labels);
+    }
+    for &vendor in &labels.receipts {
+        for result in ["counted", "repeated", "unknown", "unreadable"] {
+            counter!(events::RECEIPTS, "vendor" => vendor, "result" => result).increment(0);
+        }
     }
     for &kind in &labels.results {
         counter!(events::RESULTS_POSTED, "kind" => kind).increment(0);
@@ -62,18 +69,21 @@ fn of_vendor(vendor: &'static str, labels: &Labels) {
     }
 }
 
-/// Every way a delivery can end.
+/// What a rule says of the message alone. It is said when the message comes, so no delivery that
+/// was queued ends of it.
+const SAID_AT_ONCE: [Reason; 6] = [
+    Reason::Duplicate,
+    Reason::SendFailed,
+    Reason::NoPushFlag,
+    Reason::OnlineOnly,
+    Reason::EmptyCustomDesc,
+    Reason::SelfSent,
+];
+
+/// Every way a delivery that was queued can end.
 fn terminals() -> impl Iterator<Item = Terminal> {
-    let plain = [
-        Terminal::Pushed,
-        Terminal::TokenDead,
-        Terminal::Refused,
-        Terminal::Expired,
-        Terminal::Cancelled,
-        Terminal::DeadLetter,
-        Terminal::Unknown,
-    ];
+    let later = Reason::ALL.iter().filter(|reason| !SAID_AT_ONCE.contains(reason));
     // Some reasons are states of their own: `of` knows which.
-    let suppressed = Reason::ALL.iter().map(|reason| Terminal::of(*reason));
-    plain.into_iter().chain(suppressed)
+    let suppressed = later.map(|reason| Terminal::of(*reason));
+    Terminal::PLAIN.into_iter().chain(suppressed)
 }

@@ -85,7 +85,7 @@ pub struct Connected {
     pub http2: bool,
     /// Filled when the peer refuses our certificate later.
     pub alert: Alert,
-    /// How often something was to be written to it.
+    /// How many times something was to be written to it.
     pub writes: Writes,
 }
 

@@ -285,7 +285,7 @@ impl Connection {
         std::ptr::eq(Arc::as_ptr(&self.life), life)
     }
 
-    /// How often something was to be written to the peer.
+    /// How many times something was to be written to the peer.
     pub fn writes(&self) -> u64 {
         self.life.writes.load(Ordering::SeqCst)
     }

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::certificate::{Environment, Options, Privacy};
+use crate::model::certificate::{Environment, Privacy};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::message::Priority;
@@ -28,7 +28,7 @@ use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::apns::credential::Material;
 use crate::vendor::apns::payload::Bodies;
 use crate::vendor::clocks::Blame;
-use crate::vendor::profile::Profile;
+use crate::vendor::profile::{Badges, Profile};
 use crate::vendor::request::{Base, authorize_by};
 use crate::vendor::upload::{
     Credential, CredentialError, TokenError, Upload, bad_option, token_of_fair_length,
@@ -69,7 +69,7 @@ static PROFILE: Profile = Profile {
     name: "apns",
     parcel_deliveries_max: 100,
     batches: false,
-    badge_per_target: true,
+    badges: Badges::PerTarget,
     protocol: Protocol::Http2,
     title_units_max: None,
     body_units_max: None,
@@ -177,7 +177,7 @@ impl Vendor for Apns {
         })
     }
 
-    /// Never asked, since nothing is exchanged.
+    /// Never called: APNs has no sign-in exchange.
     fn read_sign_in(&self, _reply: &Reply, _now: UnixMs) -> Result<AccessToken, Answer> {
         Err(Answer::new(Verdict::AuthRejected { renew: false }, "", "APNs has no sign-in"))
     }
@@ -252,7 +252,8 @@ impl Vendor for Apns {
     }
 
     /// A token is for one purpose, and a Live Activity is nothing but content (reference, A.5).
-    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
+    fn check_options(&self, certificate: &SendingCertificate) -> Result<(), CredentialError> {
+        let options = &certificate.options;
         if !options.live_activity {
             return Ok(());
         }

@@ -20,7 +20,7 @@ use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::clocks::Blame;
 use crate::vendor::fcm::credential::{Material, TOKEN_ENDPOINT};
 use crate::vendor::fcm::message::{Bodies, TTL_S_MAX};
-use crate::vendor::profile::Profile;
+use crate::vendor::profile::{Badges, Profile};
 use crate::vendor::request::{Base, authorize_by};
 use crate::vendor::upload::{
     Credential, CredentialError, TokenError, Upload, token_of_fair_length,
@@ -42,7 +42,7 @@ static PROFILE: Profile = Profile {
     name: "fcm",
     parcel_deliveries_max: 100,
     batches: false,
-    badge_per_target: true,
+    badges: Badges::PerTarget,
     protocol: Protocol::Any,
     title_units_max: None,
     body_units_max: None,

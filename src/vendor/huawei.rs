@@ -16,14 +16,14 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::certificate::{ClickAction, Environment, Options};
+use crate::model::certificate::{ClickAction, Environment};
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::push_info::{OfflinePushInfo, filled};
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::huawei::receipt::ReceiptKey;
-use crate::vendor::profile::Profile;
+use crate::vendor::profile::{Badges, Profile};
 use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
@@ -58,7 +58,7 @@ pub const HUAWEI: Profile = Profile {
     name: "huawei",
     parcel_deliveries_max: TOKENS_MAX,
     batches: true,
-    badge_per_target: false,
+    badges: Badges::PerParcel,
     protocol: Protocol::Any,
     title_units_max: Some(60),
     body_units_max: Some(600),
@@ -223,15 +223,15 @@ impl Vendor for Huawei {
         None
     }
 
-    /// Huawei opens pages by https only (`https-send-api`, `click_action.url`).
-    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
-        match &options.click_action {
-            ClickAction::OpenUrl { url } if !is_https(url) => {
-                let why = "must begin with https://: Huawei opens no other page";
-                Err(upload::bad_option("click_action.url", why))
-            }
-            _ => Ok(()),
+    fn check_options(&self, certificate: &SendingCertificate) -> Result<(), CredentialError> {
+        let options = &certificate.options;
+        check_click_action(&options.click_action)?;
+        let importance = filled(&options.importance);
+        if importance.is_some_and(|given| message::known_importance(given).is_none()) {
+            let why = "must be LOW, NORMAL or HIGH: Huawei refuses other importances";
+            return Err(upload::bad_option("importance", why));
         }
+        Ok(())
     }
 
     fn receipt_proof(&self, certificate: &SendingCertificate) -> Option<Proof> {
@@ -260,6 +260,24 @@ impl Vendor for Huawei {
     fn advice(&self, code: &str, verdict: Verdict) -> Option<&'static str> {
         verdict::advice(code, verdict)
     }
+}
+
+/// Huawei opens pages by https only (`https-send-api`, `click_action.url`), and pages of the app by
+/// intent or by the action of one: a class needs the name of the package, which its credential does
+/// not hold.
+fn check_click_action(action: &ClickAction) -> Result<(), CredentialError> {
+    let (field, why) = match action {
+        ClickAction::OpenUrl { url } if !is_https(url) => {
+            ("click_action.url", "must begin with https://: Huawei opens no other page")
+        }
+        ClickAction::OpenActivity { activity } if !request::is_action(activity) => (
+            "click_action.activity",
+            "is a class, as actions end in an upper-case word, and Huawei opens no class: send \
+             type open_intent with intent intent:#Intent;component=<package>/<class>;end",
+        ),
+        _ => return Ok(()),
+    };
+    Err(upload::bad_option(field, why))
 }
 
 fn is_https(url: &str) -> bool {

@@ -92,7 +92,8 @@ pub enum SignIn {
     Exchange(Box<Request>),
 }
 
-/// What kind of push it is.
+/// What kind of push it is. Only a vendor whose [`Vendor::own`] names another than an alert is
+/// given one; the others need not look at it and show every push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Something to see.
@@ -259,6 +260,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// One of each, with nothing said besides.
+    pub const ALL: [Verdict; 7] = [
+        Verdict::Accepted,
+        Verdict::TokenDead { since: None, suspect: false },
+        Verdict::Refused,
+        Verdict::Throttled { retry_after: None, scope: ThrottleScope::Certificate },
+        Verdict::Unavailable { retry_after: None },
+        Verdict::AuthRejected { renew: false },
+        Verdict::Unknown,
+    ];
+
     /// The name in traces and metrics: a closed set.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -387,12 +399,13 @@ pub trait Vendor: Send + Sync + 'static {
         now: UnixMs,
     ) -> Option<Request>;
 
-    /// Checks the options of an upload by this vendor's own rules, so that a mistake is told then
-    /// and not with every push.
+    /// Checks the options of an uploaded certificate by this vendor's own rules, so that a mistake
+    /// is told then and not with every push. Certificates uploaded before a rule was made are not
+    /// asked: what is built with their options must still be a push.
     ///
     /// # Errors
     /// The field below `options`, and what is wrong with it.
-    fn check_options(&self, _options: &Options) -> Result<(), CredentialError> {
+    fn check_options(&self, _certificate: &SendingCertificate) -> Result<(), CredentialError> {
         Ok(())
     }
 
@@ -415,7 +428,8 @@ pub trait Vendor: Send + Sync + 'static {
     /// Reads a post of receipts whose origin is proven; an entry it cannot read is counted.
     ///
     /// # Errors
-    /// `None` for a vendor without receipts, else what is wrong with the post.
+    /// [`ReceiptError::None`] from a vendor that has no receipts; otherwise what is wrong with the
+    /// post.
     fn read_receipts(&self, _post: &ReceiptPost<'_>) -> Result<Collected, ReceiptError> {
         Err(ReceiptError::None)
     }

@@ -4,8 +4,6 @@
 //! 13189 (message classes). The app key and the *master* secret buy an auth token of 24 hours; OPPO
 //! also gives out an app secret, which is for clients and which the sign-in refuses with code 16.
 //!
-//! OPPO has no silent push: every kind is shown.
-//!
 //! # Why repeats are safe
 //! `app_message_id` is the delivery's id, the same on every attempt, and OPPO sends one id once to
 //! one target.
@@ -25,7 +23,7 @@ use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
 use crate::vendor::clocks::Blame;
-use crate::vendor::profile::Profile;
+use crate::vendor::profile::{Badges, Profile};
 use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
@@ -57,7 +55,7 @@ pub const OPPO: Profile = Profile {
     name: "oppo",
     parcel_deliveries_max: TOKENS_MAX,
     batches: true,
-    badge_per_target: true,
+    badges: Badges::PerTarget,
     protocol: Protocol::Any,
     title_units_max: Some(50),
     body_units_max: Some(50),
@@ -251,6 +249,10 @@ impl Vendor for Oppo {
     ) -> Option<Request> {
         // The sign-in proves key and secret.
         None
+    }
+
+    fn check_options(&self, certificate: &SendingCertificate) -> Result<(), CredentialError> {
+        message::check_options(&certificate.options)
     }
 
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {

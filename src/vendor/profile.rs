@@ -6,6 +6,18 @@ use std::time::Duration;
 use crate::model::device::Platform;
 use crate::transport::Protocol;
 
+/// How a vendor changes the number on an app's icon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Badges {
+    /// Not at all: nothing needs to be counted for it.
+    None,
+    /// Each delivery of a parcel has its own number, which is counted here.
+    PerTarget,
+    /// One change for the whole parcel: only additions, which are the same for all, can be
+    /// batched.
+    PerParcel,
+}
+
 /// What is fixed about a vendor.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
@@ -15,9 +27,8 @@ pub struct Profile {
     pub parcel_deliveries_max: usize,
     /// Whether one request carries the whole parcel (else one request per delivery).
     pub batches: bool,
-    /// Whether deliveries of one parcel may differ in their badge number. Where not, only
-    /// additions, which are the same for all, can be batched.
-    pub badge_per_target: bool,
+    /// How the number on the app's icon is changed.
+    pub badges: Badges,
     /// HTTP version.
     pub protocol: Protocol,
     /// Longest title in UTF-16 units; `None` when only the payload size counts.

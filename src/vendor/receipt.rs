@@ -138,18 +138,45 @@ impl Collected {
     }
 }
 
-/// A time in milliseconds, written as a number or as text; anything else is no time.
-pub fn millis(value: Option<&Value>) -> Option<UnixMs> {
+/// Times below this are seconds: as milliseconds they would be of 1973.
+const MILLIS_MIN: u64 = 100_000_000_000;
+
+/// A vendor's time, whose unit its own pages do not agree on: seconds or milliseconds.
+pub fn unix_ms(time: u64) -> UnixMs {
+    UnixMs(if time < MILLIS_MIN { time.saturating_mul(1_000) } else { time })
+}
+
+/// A time in seconds or milliseconds, written as a number or as text; anything else is no time.
+pub fn time(value: Option<&Value>) -> Option<UnixMs> {
     match value? {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
     .filter(|at| *at > 0)
-    .map(UnixMs)
+    .map(unix_ms)
 }
 
 /// A field's text; empty when it is absent or no text.
 pub fn text<'a>(object: &'a Value, name: &str) -> &'a str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_time_in_seconds_is_not_one_of_1970() {
+        let at = |value: Value| time(Some(&value));
+        let moment = Some(UnixMs(1_760_000_000_000));
+        assert_eq!(at(json!(1_760_000_000)), moment);
+        assert_eq!(at(json!(" 1760000000 ")), moment);
+        assert_eq!(at(json!("1760000000000")), moment);
+        for no_time in [json!(0), json!(-1), json!("soon"), json!(null)] {
+            assert_eq!(at(no_time), None);
+        }
+    }
 }

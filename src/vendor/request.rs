@@ -15,8 +15,6 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::model::certificate::{Options, Privacy};
-use crate::model::id::digest128;
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
 use crate::transport::Request;
@@ -189,18 +187,6 @@ pub fn time_to_live(notification: &Notification, now: UnixMs, most: Duration) ->
     notification.expires_at.since(now).clamp(Duration::from_secs(1), most)
 }
 
-/// The conversation as a vendor may see it: under `id_only` it is a digest, since the plain name
-/// says who wrote.
-pub fn conversation<'a>(notification: &'a Notification, options: &Options) -> Cow<'a, str> {
-    match options.privacy {
-        Privacy::IdOnly => {
-            let digest = digest128(&[b"conversation", notification.conversation.as_bytes()]);
-            format!("{:016x}", digest >> 64).into()
-        }
-        Privacy::Full | Privacy::SenderOnly => notification.conversation.as_str().into(),
-    }
-}
-
 /// Name of a sound resource: callers write it with an extension, a folder, or neither.
 pub fn sound_name(sound: &str) -> &str {
     let file = sound.rsplit('/').next().unwrap_or(sound);
@@ -278,14 +264,6 @@ mod tests {
         let family = "👨‍👩‍👧";
         assert_eq!(at_most(&format!("ab{family}"), Some(9)), "ab");
         assert_eq!(at_most(&format!("ab{family}"), Some(10)), format!("ab{family}"));
-    }
-
-    #[test]
-    fn an_id_only_push_does_not_say_who_wrote() {
-        let options = Options { privacy: Privacy::IdOnly, ..Options::default() };
-        let notification = notification();
-        assert!(!conversation(&notification, &options).contains("mina"));
-        assert_eq!(conversation(&notification, &Options::default()), "c2c:mina");
     }
 
     #[test]

@@ -13,8 +13,7 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// Smallest RSA key accepted, in bits: less is neither issued by Google nor safe.
-pub const RSA_BITS_MIN: usize = 2_048;
+const WANTED_RSA: &str = "an RSA private key of 2048 bits or more in PKCS#8 is required";
 
 /// Why a private key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +22,7 @@ pub enum KeyError {
     #[error("no PEM block (-----BEGIN PRIVATE KEY-----) was found")]
     NotPem,
     /// A PEM block, but not the key that is needed.
-    #[error("not the key that is needed: {0}")]
+    #[error("wrong key type: {0}")]
     WrongType(&'static str),
 }
 
@@ -42,7 +41,7 @@ impl Es256Key {
         let der = pkcs8_der(pem)?;
         let random = SystemRandom::new();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
-            .map_err(|_| KeyError::WrongType("an EC P-256 key in PKCS#8 is"))?;
+            .map_err(|_| KeyError::WrongType("an EC P-256 private key in PKCS#8 is required"))?;
         Ok(Es256Key { pair, random })
     }
 
@@ -71,14 +70,13 @@ pub struct Rs256Key {
 }
 
 impl Rs256Key {
-    /// Reads a PKCS#8 PEM of at least [`RSA_BITS_MIN`] bits.
+    /// Reads a PKCS#8 PEM. The library takes no key below 2,048 bits, which would not be safe.
     ///
     /// # Errors
     /// When it is no PEM, no RSA key in PKCS#8, too short, or its numbers do not fit each other.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let der = pkcs8_der(pem)?;
-        let pair = RsaKeyPair::from_pkcs8(&der)
-            .map_err(|_| KeyError::WrongType("an RSA key of 2048 bits or more in PKCS#8 is"))?;
+        let pair = RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyError::WrongType(WANTED_RSA))?;
         let key = Rs256Key { pair, random: SystemRandom::new() };
         // The library checks each RSA signature; numbers that do not belong together fail here.
         key.sign(b"").ok_or(KeyError::WrongType("the numbers of this RSA key do not match"))?;
@@ -140,7 +138,7 @@ fn pkcs8_der(pem: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         SectionKind::PrivateKey => Ok(der),
         SectionKind::Certificate => Err(KeyError::WrongType("this is a certificate")),
         SectionKind::PublicKey => Err(KeyError::WrongType("this is a public key")),
-        _ => Err(KeyError::WrongType("a PKCS#8 block (-----BEGIN PRIVATE KEY-----) is")),
+        _ => Err(KeyError::WrongType("a PKCS#8 block (-----BEGIN PRIVATE KEY-----) is required")),
     }
 }
 

@@ -157,8 +157,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Opens the upload's object. `form` is the only `type` this vendor knows; `known` names every
-    /// field it reads, `type` left out.
+    /// Opens the upload's object. `form` is the only `type` this vendor knows.
     ///
     /// # Errors
     /// Not an object, another type, or a field that tries to choose an endpoint: those come from
@@ -226,8 +225,8 @@ impl<'a> Fields<'a> {
         Err(malformed(&field, message))
     }
 
-    /// One warning per field that nothing reads, and one when the upload asks for a sandbox that
-    /// these vendors do not have.
+    /// One warning per field but `type` that is not `known` to be read, and one when the upload
+    /// asks for a sandbox that these vendors do not have.
     pub fn warnings(&self, known: &[&str], environment: Environment) -> Vec<String> {
         let unread = self.object.keys().filter(|name| {
             let name = name.as_str();

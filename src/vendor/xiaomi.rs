@@ -15,12 +15,12 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::certificate::{Environment, Options};
+use crate::model::certificate::Environment;
 use crate::model::device::Platform;
 use crate::model::id::Token;
 use crate::model::time::UnixMs;
 use crate::transport::{Protocol, Reply, Request};
-use crate::vendor::profile::Profile;
+use crate::vendor::profile::{Badges, Profile};
 use crate::vendor::receipt::{Collected, Proof, ReceiptError, ReceiptPost};
 use crate::vendor::reply;
 use crate::vendor::request::{self, Base};
@@ -46,8 +46,8 @@ pub const XIAOMI: Profile = Profile {
     name: "xiaomi",
     parcel_deliveries_max: TOKENS_MAX,
     batches: true,
-    // No badge is sent at all, so nothing can differ.
-    badge_per_target: true,
+    // The launcher counts by itself.
+    badges: Badges::None,
     protocol: Protocol::Any,
     title_units_max: Some(49),
     body_units_max: Some(127),
@@ -218,8 +218,8 @@ impl Vendor for Xiaomi {
     }
 
     /// An option that Xiaomi cannot take beside the job key would be left out of every push.
-    fn check_options(&self, options: &Options) -> Result<(), CredentialError> {
-        message::check_options(options)
+    fn check_options(&self, certificate: &SendingCertificate) -> Result<(), CredentialError> {
+        message::check_options(&certificate.options, &material(certificate).package_name)
     }
 
     fn receipt_proof(&self, _certificate: &SendingCertificate) -> Option<Proof> {

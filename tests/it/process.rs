@@ -256,6 +256,7 @@ async fn a_fresh_relay_has_the_counters_of_the_alerts_at_zero_and_every_metric_h
         r#"offpush_messages_turned_away_total{cause="queue_overdue"}"#.to_owned(),
         r#"offpush_results_dropped_total{cause="too_old"}"#.to_owned(),
         r#"offpush_results_posts_failed_total{kind="Push.OfflinePush"}"#.to_owned(),
+        r#"offpush_receipts_total{vendor="oppo",result="unreadable"}"#.to_owned(),
     ];
     for vendor in VENDORS {
         for name in ["certificates_broken", "clock_refusals", "tokens_retired"] {
@@ -269,6 +270,10 @@ async fn a_fresh_relay_has_the_counters_of_the_alerts_at_zero_and_every_metric_h
     for series in expected {
         let line = format!("{series} 0");
         assert!(metrics.lines().any(|one| one == line), "{line} is missing in: {metrics}");
+    }
+    // What can never be counted is no series.
+    for never in [r#"reason="no_push_flag""#, r#"offpush_receipts_total{vendor="apns""#] {
+        assert!(!metrics.contains(never), "{never} is in: {metrics}");
     }
     for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let name = line.split(['{', ' ']).next().expect("a name");

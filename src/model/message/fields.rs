@@ -16,7 +16,7 @@ use crate::model::message::{
     DATA_ID_BYTES_MAX, Element, Invalid, MENTIONS_MAX, Mentions, Priority, RECEIVERS_MAX,
 };
 use crate::model::object::{Object, or_default};
-use crate::model::push_info::{LA_ID_BYTES_MAX, OfflinePushInfo, filled};
+use crate::model::push_info::{Misfit, OfflinePushInfo};
 
 /// Text that is copied only when it is escaped: serde copies every `Cow`.
 #[derive(Default, Deserialize)]
@@ -132,6 +132,13 @@ fn receiver(name: &str) -> Result<UserId, Invalid> {
         return Err(Invalid::new("90029", TO_ACCOUNT, "To_Account holds an empty user id"));
     }
     Ok(UserId(checked_id(name, TO_ACCOUNT, "90012")?.into()))
+}
+
+pub(super) fn random(raw: Option<&RawValue>) -> Result<u32, Invalid> {
+    let invalid = |message| Invalid::new("90005", "MsgRandom", message);
+    let raw = present(raw).ok_or_else(|| invalid("MsgRandom is missing"))?;
+    serde_json::from_str(raw.get())
+        .map_err(|_| invalid("MsgRandom must be an integer from 0 to 4294967295"))
 }
 
 pub(super) fn priority(raw: Option<&RawValue>) -> Result<Priority, Invalid> {
@@ -272,7 +279,6 @@ pub(super) fn push_info(raw: Option<&RawValue>) -> Result<Arc<OfflinePushInfo>, 
         // Only who made a mistake pays for being told where.
         Err(_) => traced_push_info(raw)?,
     };
-    check_push_info(&push)?;
     Ok(Arc::new(push))
 }
 
@@ -290,47 +296,15 @@ fn traced_push_info(raw: &RawValue) -> Result<OfflinePushInfo, Invalid> {
     })
 }
 
-fn check_push_info(push: &OfflinePushInfo) -> Result<(), Invalid> {
-    let ranges: [(&str, Option<u32>, u32, u32); 8] = [
-        ("PushFlag", Some(u32::from(push.push_flag)), 0, 1),
-        ("BadgeAddNum", push.badge_add_num, 1, 99),
-        ("BadgeSetNum", push.badge_set_num, 0, 999),
-        ("ApnsInfo.BadgeMode", push.apns_info.badge_mode.map(u32::from), 0, 1),
-        ("ApnsInfo.MutableContent", push.apns_info.mutable_content.map(u32::from), 0, 1),
-        ("ApnsInfo.ContentAvailable", push.apns_info.content_available.map(u32::from), 0, 1),
-        ("ApnsInfo.IsVoipPush", push.apns_info.is_voip_push.map(u32::from), 0, 1),
-        ("AndroidInfo.PushStyle", push.android_info.push_style.map(u32::from), 0, 1),
-    ];
-    for (name, given, low, high) in ranges {
-        if given.is_some_and(|given| given < low || given > high) {
-            let field = format!("OfflinePushInfo.{name}");
-            return Err(Invalid::new(
-                "90043",
-                &field,
-                format!("{field} must be from {low} to {high}"),
-            ));
-        }
-    }
-    let activity = push.apns_info.live_activity.as_ref();
-    if activity.is_some_and(|activity| activity.la_id.len() > LA_ID_BYTES_MAX) {
-        let field = "OfflinePushInfo.ApnsInfo.LiveActivity.LaId";
-        let message = format!("{field} is longer than {LA_ID_BYTES_MAX} bytes");
-        return Err(Invalid::new("90043", field, message));
-    }
-    let level = filled(&push.apns_info.interruption_level);
-    let event = activity.map(|activity| activity.event.as_str());
-    let words: [(&str, Option<&str>, &[&str]); 2] = [
-        ("InterruptionLevel", level, &["passive", "active", "time-sensitive", "critical"]),
-        ("LiveActivity.Event", event, &["update", "end"]),
-    ];
-    for (name, given, known) in words {
-        if given.is_some_and(|given| !known.contains(&given)) {
-            let field = format!("OfflinePushInfo.ApnsInfo.{name}");
-            let message = format!("{field} must be one of {}", known.join(", "));
-            return Err(Invalid::new("90043", &field, message));
-        }
-    }
-    Ok(())
+/// Refuses settings that no vendor could follow.
+///
+/// # Errors
+/// The first such setting.
+pub(super) fn check_push_info(push: &OfflinePushInfo) -> Result<(), Invalid> {
+    push.check().map_err(|Misfit { field, wanted }| {
+        let field = format!("OfflinePushInfo.{field}");
+        Invalid::new("90043", &field, format!("{field} {wanted}"))
+    })
 }
 
 /// Digest of what JSON says, so that a repeat from another serialiser, with other spacing, escapes

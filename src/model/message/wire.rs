@@ -13,14 +13,14 @@ use serde_json::value::RawValue;
 use crate::model::id::{GroupId, UserId};
 use crate::model::json::without_values;
 use crate::model::message::fields::{
-    Name, checked_id, content_digest, data_id, elements, mentions, optional, present, priority,
-    push_info, raw_bytes, receivers, task_id, user,
+    Name, check_push_info, checked_id, content_digest, data_id, elements, mentions, optional,
+    present, priority, push_info, random, raw_bytes, receivers, task_id, user,
 };
 use crate::model::message::{
     BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, MENTIONS_BYTES_MAX, Message, NAME_BYTES_MAX, Notice,
     PUSH_INFO_BYTES_MAX, Posted, WITH_MUTE, WORD_BYTES_MAX,
 };
-use crate::model::push_info::filled;
+use crate::model::push_info::{OfflinePushInfo, filled};
 
 macro_rules! wire_fields {
     ($($name:literal => $field:ident,)*) => {
@@ -141,12 +141,16 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// As [`Message::parse`].
     pub fn posted(&self) -> Result<Posted, Invalid> {
+        Ok(Posted { message: self.read_posted()?, content: self.content(), digest: self.digest() })
+    }
+
+    /// Reads a message as it was posted, without what goes with it.
+    ///
+    /// # Errors
+    /// As [`Message::parse`].
+    pub(super) fn read_posted(&self) -> Result<Message, Invalid> {
         self.check_lengths()?;
-        Ok(Posted {
-            message: self.read(receivers(self.to)?)?,
-            content: self.content(),
-            digest: self.digest(),
-        })
+        self.read(receivers(self.to)?, check_push_info)
     }
 
     /// Refuses fields that take more room than any vendor could carry, before they are read. Those
@@ -154,7 +158,7 @@ impl<'a> Wire<'a> {
     ///
     /// # Errors
     /// The first that is too long.
-    pub(super) fn check_lengths(&self) -> Result<(), Invalid> {
+    fn check_lengths(&self) -> Result<(), Invalid> {
         let lengths = [
             ("OfflinePushInfo", self.push, PUSH_INFO_BYTES_MAX, "90043"),
             ("FromNick", self.from_nick, NAME_BYTES_MAX, "10004"),
@@ -183,19 +187,15 @@ impl<'a> Wire<'a> {
         content_digest(present(self.body).or(present(self.push)).map_or("", RawValue::get))
     }
 
-    /// Reads every field but the receivers.
-    pub(super) fn read(&self, receivers: Vec<UserId>) -> Result<Message, Invalid> {
+    /// Reads every field but the receivers. `check` has its say about the push settings: those of a
+    /// message that was taken already are not refused by a rule that came later.
+    pub(super) fn read(
+        &self,
+        receivers: Vec<UserId>,
+        check: impl FnOnce(&OfflinePushInfo) -> Result<(), Invalid>,
+    ) -> Result<Message, Invalid> {
         let from = user(self.from, "From_Account", "90008")?;
-        let random = match present(self.random) {
-            None => return Err(Invalid::new("90005", "MsgRandom", "MsgRandom is missing")),
-            Some(raw) => serde_json::from_str::<u32>(raw.get()).map_err(|_| {
-                Invalid::new(
-                    "90005",
-                    "MsgRandom",
-                    "MsgRandom must be an integer from 0 to 4294967295",
-                )
-            })?,
-        };
+        let random = random(self.random)?;
         let group = match optional::<Name<'_>>(self.group, "GroupId", "10004")? {
             Some(Name(id)) if id.is_empty() => None,
             Some(Name(id)) => Some(GroupId(checked_id(&id, "GroupId", "10004")?.into())),
@@ -207,8 +207,11 @@ impl<'a> Wire<'a> {
                 format!("the message has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed");
             return Err(Invalid::new("93000", "MsgBody", message));
         }
+        // Nothing in it is for the relay.
+        optional::<Name<'_>>(self.custom_data, "CloudCustomData", "10004")?;
         let elements = elements(self.body)?;
         let push = push_info(self.push)?;
+        check(&push)?;
         let notice = optional::<Notice>(self.notice, "Notice", "10004")?;
         let says_nothing = filled(&push.title).is_none() && filled(&push.desc).is_none();
         if elements.is_empty() && says_nothing && notice.is_none() {
@@ -244,7 +247,6 @@ impl<'a> Wire<'a> {
             group_name: optional(self.group_name, "GroupName", "10004")?,
             unread: optional::<i64>(self.unread, "UnreadMsgNum", "10004")?
                 .and_then(|unread| u32::try_from(unread).ok()),
-            custom_data: optional(self.custom_data, "CloudCustomData", "10004")?,
             elements,
             push,
             notice,

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,8 +31,6 @@ use crate::vendor::upload::{
 
 /// Length of Apple's key ids and team ids, in characters.
 const ID_CHARS: usize = 10;
-/// From how long before its end a certificate is warned about.
-const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Largest `.p12` read, in bytes; real ones are below 8 KiB.
 const P12_BYTES_MAX: usize = 64 * 1_024;
 
@@ -165,9 +162,6 @@ fn read_p12(upload: &Upload<'_>) -> Result<Credential, CredentialError> {
     }
     let environment = environment_of(upload.environment, facts.sandbox, facts.production)?;
     let mut warnings = Vec::new();
-    if expires_at.since(upload.now) < EXPIRY_WARNING {
-        warnings.push(format!("the certificate ends soon, at {expires_at}"));
-    }
     if unix(certificate.validity().not_before.timestamp()) > upload.now {
         warnings.push("the certificate is not valid yet".to_owned());
     }

@@ -15,7 +15,7 @@ use crate::model::certificate::{ClickAction, Options, PushMode};
 use crate::model::message::Priority;
 use crate::model::push_info::filled;
 use crate::model::time::UnixMs;
-use crate::vendor::{Badge, Kind, Notification};
+use crate::vendor::{Badge, Notification};
 
 /// Longest time to live: four weeks, in seconds.
 pub const TTL_S_MAX: u64 = 2_419_200;
@@ -160,8 +160,7 @@ impl<'a> Message<'a> {
         count: Option<u32>,
         now: UnixMs,
     ) -> Self {
-        let shows = notification.kind != Kind::Silent
-            && !(notification.title.is_empty() && notification.body.is_empty());
+        let shows = !(notification.title.is_empty() && notification.body.is_empty());
         let by_system = shows && options.mode == PushMode::Notification;
         let texts = Texts { title: &notification.title, body: &notification.body };
         let ttl_s = notification.expires_at.since(now).as_secs().min(TTL_S_MAX);
@@ -240,9 +239,7 @@ fn priority(notification: &Notification) -> &'static str {
     match wish.map(str::to_ascii_lowercase).as_deref() {
         Some("high") => "HIGH",
         Some("normal") => "NORMAL",
-        _ if notification.kind == Kind::Silent || notification.priority == Priority::Low => {
-            "NORMAL"
-        }
+        _ if notification.priority == Priority::Low => "NORMAL",
         _ => "HIGH",
     }
 }

@@ -5,13 +5,10 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 
 use crate::model::certificate::{ClickAction, Options};
-use crate::model::push_info::filled;
+use crate::model::push_info::{BADGE_MAX, filled};
 use crate::model::time::UnixMs;
 use crate::vendor::huawei::{HUAWEI, TOKENS_MAX};
-use crate::vendor::{Badge, Call, Kind, Notification, Target, request};
-
-/// Largest number Huawei adds to or sets as a badge.
-const BADGE_MAX: u32 = 99;
+use crate::vendor::{Badge, Call, Notification, Target, request};
 
 /// The body and its targets, one per run of targets with the same badge.
 ///
@@ -63,15 +60,11 @@ fn body(
         android["receipt_id"] = receipt_id.into();
     }
     let mut message = Map::new();
-    let silent = notification.kind == Kind::Silent;
-    let ext_in_intent = !silent && ext_as_intent(options, notification);
+    let ext_in_intent = ext_as_intent(options, notification);
     if !ext_in_intent {
         message.insert("data".into(), request::pass_through(notification).into());
     }
-    // Data without a notification is what Huawei passes through to the app unseen.
-    if !silent {
-        android["notification"] = shown(options, notification, badge, ext_in_intent);
-    }
+    android["notification"] = shown(options, notification, badge, ext_in_intent);
     message.insert("android".into(), android);
     let tokens: Vec<&str> = targets.iter().map(|target| target.token.as_str()).collect();
     message.insert("token".into(), tokens.into());
@@ -88,14 +81,15 @@ fn shown(
     let info = &notification.info.android_info;
     let big = info.push_style == Some(1);
     let (title, body) = request::texts(notification, &HUAWEI, big);
-    let importance = request::chosen(&info.huawei_importance, &options.importance);
+    let importance = [&info.huawei_importance, &options.importance];
+    let importance = importance.into_iter().find_map(|given| known_importance(filled(given)?));
     let mut shown = json!({
         "title": title,
         "body": body,
         "click_action": click_action(options, notification, ext_in_intent),
-        "importance": importance.unwrap_or("NORMAL").to_ascii_uppercase(),
+        "importance": importance.unwrap_or("NORMAL"),
         "notify_id": notification.notify_id,
-        "group": request::conversation(notification, options),
+        "group": notification.conversation,
         // The relay rings nobody who looks at the app, so a late push must not show there either.
         "foreground_show": false,
         // The device's own setting decides what its lock screen shows.
@@ -123,6 +117,11 @@ fn shown(
     shown
 }
 
+/// The importance of that name as Huawei writes it; it refuses every push with another.
+pub fn known_importance(given: &str) -> Option<&'static str> {
+    ["LOW", "NORMAL", "HIGH"].into_iter().find(|known| known.eq_ignore_ascii_case(given))
+}
+
 fn badge_of(badge: Badge, class: &str) -> Value {
     match badge {
         Badge::Set(number) => json!({ "set_num": number.min(BADGE_MAX), "class": class }),
@@ -134,8 +133,9 @@ fn badge_of(badge: Badge, class: &str) -> Value {
 /// opens a page of the app (trtc.io/document/77715). Else it is `message.data`, which the app reads
 /// from the action's parameters.
 fn ext_as_intent(options: &Options, notification: &Notification) -> bool {
-    let page = match options.click_action {
-        ClickAction::OpenIntent { .. } | ClickAction::OpenActivity { .. } => true,
+    let page = match &options.click_action {
+        ClickAction::OpenIntent { .. } => true,
+        ClickAction::OpenActivity { activity } => request::is_action(activity),
         ClickAction::OpenApp | ClickAction::OpenUrl { .. } => false,
     };
     page && notification.info.android_info.ext_as_huawei_intent_param == Some(1)
@@ -147,6 +147,11 @@ fn click_action(options: &Options, notification: &Notification, ext_in_intent: b
     match (&options.click_action, ext) {
         (ClickAction::OpenApp, _) => json!({ "type": 3 }),
         (ClickAction::OpenUrl { url }, _) => json!({ "type": 2, "url": url }),
+        // Only certificates of former versions name a class. Huawei would take it for an action
+        // that nobody has: the app is opened, not nothing.
+        (ClickAction::OpenActivity { activity }, _) if !request::is_action(activity) => {
+            json!({ "type": 3 })
+        }
         (ClickAction::OpenIntent { intent }, None) => json!({ "type": 1, "intent": intent }),
         (ClickAction::OpenActivity { activity }, None) => json!({ "type": 1, "action": activity }),
         (ClickAction::OpenIntent { intent }, Some(ext)) => {

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::model::time::UnixMs;
-use crate::vendor::receipt::{Collected, ReceiptError, What, millis, text};
+use crate::vendor::receipt::{Collected, ReceiptError, What, text, time, unix_ms};
 use crate::vendor::reply;
 
 /// Carries `timestamp=<ms>; nonce=<uuid>; value=<base64>`.
@@ -17,9 +17,6 @@ const SIGNATURE: &str = "x-huawei-callback-id";
 
 /// Longest difference between the signature's time and ours, in milliseconds.
 const WINDOW_MS: u64 = 5 * 60 * 1_000;
-
-/// Times below this are seconds: one older page gives the unit as a Unix timestamp.
-const MILLIS_MIN: u64 = 100_000_000_000;
 
 /// User name and key of the receipt configuration.
 pub struct ReceiptKey {
@@ -46,11 +43,10 @@ impl ReceiptKey {
         else {
             return false;
         };
-        let (Ok(time), Ok(value)) = (timestamp.parse::<u64>(), STANDARD.decode(value)) else {
+        let (Ok(time), Ok(value)) = (timestamp.parse(), STANDARD.decode(value)) else {
             return false;
         };
-        let time = if time < MILLIS_MIN { time.saturating_mul(1_000) } else { time };
-        if now.0.abs_diff(time) > WINDOW_MS {
+        if now.0.abs_diff(unix_ms(time).0) > WINDOW_MS {
             return false;
         }
         let signed = [timestamp, nonce, self.user.as_str()].concat();
@@ -83,7 +79,7 @@ pub fn read(body: &[u8]) -> Result<Collected, ReceiptError> {
             receipts.unreadable();
             continue;
         };
-        let at = millis(inner.unwrap_or(status).get("timestamp"));
+        let at = time(inner.unwrap_or(status).get("timestamp"));
         let tag = match text(status, "biTag") {
             "" => text(status, "bi_tag"),
             tag => tag,
@@ -166,12 +162,14 @@ mod tests {
     #[test]
     fn both_forms_of_a_status_are_read() {
         let body = json!({ "statuses": [
-            { "timestamp": "17", "token": "t1", "bi_tag": "m", "status": 0 },
-            { "token": "t2", "biTag": "m", "deliveryStatus": { "result": 2, "timestamp": 18 } },
+            { "timestamp": "1563105451", "token": "t1", "bi_tag": "m", "status": 0 },
+            { "token": "t2", "biTag": "m",
+              "deliveryStatus": { "result": 2, "timestamp": 1_563_105_451_261_u64 } },
         ] });
         let receipts = read(body.to_string().as_bytes()).expect("read").receipts;
         assert_eq!(receipts[0].what, What::Reached);
-        assert_eq!((receipts[0].at, receipts[1].at), (Some(UnixMs(17)), Some(UnixMs(18))));
+        let seconds = Some(UnixMs(1_563_105_451_000));
+        assert_eq!((receipts[0].at, receipts[1].at), (seconds, Some(AT)));
         assert!(matches!(receipts[1].what, What::NotShown { status: 2, token_dead: true, .. }));
         assert_eq!((receipts[1].message_id.as_str(), receipts[1].token.as_str()), ("m", "t2"));
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::model::certificate::{ClickAction, Options, Privacy};
 use crate::model::push_info::filled;
 use crate::vendor::oppo::OPPO;
+use crate::vendor::upload::{self, CredentialError};
 use crate::vendor::{Badge, Call, Notification, Target, request};
 
 /// `target_type` of a registration id.
@@ -19,6 +20,15 @@ const BADGE_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// Longest callback address in characters.
 const CALLBACK_URL_MAX: usize = 200;
+
+/// Longest name of a page to open, in characters.
+const ACTIVITY_MAX: usize = 500;
+
+/// Longest address or intent to open, in characters.
+const CLICK_URL_MAX: usize = 2_000;
+
+/// Every notify level; one of another number is refused with code 67.
+const NOTIFY_LEVELS: [u32; 3] = [1, 2, 16];
 
 /// Classes that OPPO counts as marketing: a private template is not for them.
 const MARKETING: [&str; 3] = ["MARKETING", "NEWS", "CONTENT"];
@@ -132,7 +142,8 @@ fn classify<'a>(
     texts: [&Cow<'a, str>; 2],
 ) {
     let info = &notification.info.android_info;
-    let level = info.oppo_notify_level.or(options.notify_level);
+    let levels = [info.oppo_notify_level, options.notify_level];
+    let level = levels.into_iter().flatten().find(|level| NOTIFY_LEVELS.contains(level));
     let template = request::chosen(&info.oppo_private_msg_template_id, &options.template_id);
     let category = request::chosen(&info.oppo_category, &options.category)
         .or_else(|| (level.is_some() || template.is_some()).then_some("IM"));
@@ -156,6 +167,30 @@ fn classify<'a>(
         }
     }
     shared.category = Some(category);
+}
+
+/// Checks the options that OPPO would refuse with every push, or that would be left out of it.
+///
+/// # Errors
+/// The first that is wrong.
+pub fn check_options(options: &Options) -> Result<(), CredentialError> {
+    if options.notify_level.is_some_and(|level| !NOTIFY_LEVELS.contains(&level)) {
+        let why = "must be 1, 2 or 16: OPPO knows no other level";
+        return Err(upload::bad_option("notify_level", why));
+    }
+    let shared = click_action(&options.click_action);
+    let receipt_url = filled(&options.receipt_url);
+    for (name, text, most) in [
+        ("receipt_url", receipt_url, CALLBACK_URL_MAX),
+        ("click_action", shared.click_action_activity, ACTIVITY_MAX),
+        ("click_action", shared.click_action_url, CLICK_URL_MAX),
+    ] {
+        if text.is_some_and(|text| text.chars().count() > most) {
+            let why = format!("is too long: OPPO takes {most} characters");
+            return Err(upload::bad_option(name, &why));
+        }
+    }
+    Ok(())
 }
 
 fn click_action(action: &ClickAction) -> Shared<'_> {

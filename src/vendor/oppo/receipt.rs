@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::vendor::receipt::{Collected, ReceiptError, What, millis, text};
+use crate::vendor::receipt::{Collected, ReceiptError, What, text, time};
 use crate::vendor::reply;
 
 /// Our numbers of what OPPO reports in words.
@@ -40,7 +40,7 @@ pub fn read(body: &[u8]) -> Result<Collected, ReceiptError> {
                 continue;
             }
         };
-        let at = millis(event.get("eventTime"));
+        let at = time(event.get("eventTime"));
         let tokens = reply::tokens(event.get("registrationIds"));
         receipts.push(text(event, "param"), &tokens, at, what)?;
     }

@@ -11,6 +11,9 @@ use crate::vendor::{Answer, Target, Verdict};
 
 const ACCEPTED: &str = "0";
 
+/// The auth token is refused, or missing.
+const OF_TOKEN: [&str; 2] = ["11", "29"];
+
 /// The `data` of a successful sign-in.
 ///
 /// # Errors
@@ -32,9 +35,13 @@ pub fn sign_in_data(reply: &Reply, now: UnixMs) -> Result<Map<String, Value>, An
     }
     let says = reply::says(reply::text(&body, "message"), &[]);
     let verdict = match of_reply(&code, reply, now) {
-        // Whatever else keeps a sign-in from succeeding is wrong until somebody mends it.
-        Verdict::Refused => Verdict::AuthRejected { renew: false },
         // Codes of the send calls make no sense here.
+        Verdict::AuthRejected { .. } if OF_TOKEN.contains(&code.as_str()) => {
+            Verdict::Unavailable { retry_after: None }
+        }
+        // Whatever else keeps a sign-in from succeeding is wrong until somebody mends it: there is
+        // no token yet that could be renewed.
+        Verdict::Refused | Verdict::AuthRejected { .. } => Verdict::AuthRejected { renew: false },
         Verdict::Accepted | Verdict::TokenDead { .. } | Verdict::Unknown => {
             Verdict::Unavailable { retry_after: None }
         }

@@ -10,7 +10,7 @@ use crate::model::id::digest128;
 use crate::model::push_info::filled;
 use crate::vendor::upload::{self, CredentialError};
 use crate::vendor::xiaomi::XIAOMI;
-use crate::vendor::{Call, Kind, Notification, request};
+use crate::vendor::{Call, Notification, request};
 
 /// Most `extra.` pairs of one message.
 const EXTRAS_MAX: usize = 10;
@@ -42,13 +42,12 @@ type Field<'a> = (&'static str, Cow<'a, str>);
 pub fn fields<'a>(call: &Call<'a>, package_name: &'a str) -> Vec<Field<'a>> {
     let notification = call.notification;
     let (title, body) = request::texts(notification, &XIAOMI, false);
-    let silent = notification.kind == Kind::Silent;
     let private = filled(&call.certificate.options.template_id).is_some();
     let ttl_max = if private { XIAOMI.ttl_max } else { PUBLIC_TTL_MAX };
     let ttl = request::time_to_live(notification, call.now, ttl_max).as_millis();
     let mut fields: Vec<Field<'a>> = vec![
         ("restricted_package_name", package_name.into()),
-        ("pass_through", if silent { "1" } else { "0" }.into()),
+        ("pass_through", "0".into()),
         ("title", title),
         ("description", body),
         ("payload", request::pass_through(notification)),
@@ -57,7 +56,7 @@ pub fn fields<'a>(call: &Call<'a>, package_name: &'a str) -> Vec<Field<'a>> {
         ("notify_type", "-1".into()),
         ("notify_id", notification.notify_id.to_string().into()),
     ];
-    fields.extend(extras(&call.certificate.options, notification, package_name, silent));
+    fields.extend(extras(&call.certificate.options, notification, package_name));
     fields
 }
 
@@ -67,7 +66,6 @@ fn extras<'a>(
     options: &'a Options,
     notification: &'a Notification,
     package_name: &str,
-    silent: bool,
 ) -> Vec<Field<'a>> {
     let mut extras: Vec<Field<'a>> = Vec::with_capacity(EXTRAS_MAX);
     let mut chars = 0;
@@ -80,7 +78,7 @@ fn extras<'a>(
         }
         fits
     };
-    for group in groups(options, notification, package_name, silent) {
+    for group in groups(options, notification, package_name) {
         let opens = group.iter().any(|(key, _)| *key == EFFECT);
         if !add(group) && opens {
             // Without its page the tap opens the app, not nothing.
@@ -94,7 +92,6 @@ fn groups<'a>(
     options: &'a Options,
     notification: &'a Notification,
     package_name: &str,
-    silent: bool,
 ) -> Vec<Vec<Field<'a>>> {
     let info = &notification.info.android_info;
     let mut groups = vec![vec![("extra.jobkey", job_key(notification).into())]];
@@ -109,21 +106,17 @@ fn groups<'a>(
             ("extra.mi_template_param", parameters.into()),
         ]);
     }
-    if !silent {
-        groups.push(click_action(&options.click_action, package_name));
-    }
+    groups.push(click_action(&options.click_action, package_name));
     if let Some(url) = filled(&options.receipt_url) {
         groups.push(callback(url, &notification.message_id));
     }
-    if !silent {
-        // The relay rings nobody who looks at the app; a late push must not show there either.
-        groups.push(vec![("extra.notify_foreground", "0".into())]);
-        // Last, since from Android 8 on the channel decides about the sound.
-        if let Some(sound) = filled(&notification.sound) {
-            let name = request::sound_name(sound);
-            let uri = format!("android.resource://{package_name}/raw/{name}");
-            groups.push(vec![("extra.sound_uri", uri.into())]);
-        }
+    // The relay rings nobody who looks at the app; a late push must not show there either.
+    groups.push(vec![("extra.notify_foreground", "0".into())]);
+    // Last, since from Android 8 on the channel decides about the sound.
+    if let Some(sound) = filled(&notification.sound) {
+        let name = request::sound_name(sound);
+        let uri = format!("android.resource://{package_name}/raw/{name}");
+        groups.push(vec![("extra.sound_uri", uri.into())]);
     }
     groups
 }
@@ -145,7 +138,7 @@ fn chars_of(pairs: &[Field<'_>]) -> usize {
 ///
 /// # Errors
 /// The option that does not.
-pub fn check_options(options: &Options) -> Result<(), CredentialError> {
+pub fn check_options(options: &Options, package_name: &str) -> Result<(), CredentialError> {
     let job_key = "extra.jobkey".len() + JOB_KEY_DIGITS;
     let message_id = "0".repeat(MESSAGE_ID_CHARS);
     let [channel_id, template_id, receipt_url] =
@@ -154,7 +147,7 @@ pub fn check_options(options: &Options) -> Result<(), CredentialError> {
     let groups = [
         ("channel_id", vec![("extra.channel_id", channel_id.into())]),
         ("template_id", vec![("extra.mi_template_id", template_id.into())]),
-        ("click_action", click_action(&options.click_action, "")),
+        ("click_action", click_action(&options.click_action, package_name)),
         ("receipt_url", callback(receipt_url, &message_id)),
     ];
     match groups.iter().find(|(_, group)| job_key + chars_of(group) > EXTRAS_CHARS_MAX) {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::vendor::receipt::{Collected, ReceiptError, What, millis, text};
+use crate::vendor::receipt::{Collected, ReceiptError, What, text, time};
 use crate::vendor::reply;
 
 /// Reads the form.
@@ -23,7 +23,7 @@ pub fn read(body: &[u8]) -> Result<Collected, ReceiptError> {
             Some(None) => receipts.nothing(),
             Some(Some(what)) => {
                 let targets = reply::tokens(message.get("targets"));
-                let at = millis(message.get("timestamp"));
+                let at = time(message.get("timestamp"));
                 receipts.push(text(message, "param"), &targets, at, what)?;
             }
         }

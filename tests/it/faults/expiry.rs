@@ -65,6 +65,7 @@ async fn what_waits_when_a_certificate_ends_is_sent_with_the_next_one() {
     let shown = relay.admin.get(&path).await;
     assert_eq!(shown["status"], "active");
     assert!(shown["warnings"].to_string().contains("ends within 10 days"), "{shown}");
+    assert_eq!(shown["warnings"].to_string().matches("ends").count(), 1, "{shown}");
     let checkup = relay.admin.get(&relay.path("/users/joon/doctor")).await;
     assert!(checkup.to_string().contains("ends within 30 days"), "{checkup:#}");
     // An hour before: a message waits on a paused lane, and then the certificate is over.

@@ -1,10 +1,12 @@
 //! Where the app is, and for how long that is believed.
 
 use offpush::config::sections::Engine;
+use offpush::model::id::AppId;
+use offpush::registry::badge_key;
 use serde_json::{Value, json};
 
-use crate::harness::text;
-use crate::policy::Timed;
+use crate::harness::{APP, text};
+use crate::policy::{Timed, all_rows, store};
 
 async fn decided(timed: &Timed, random: u32) -> Value {
     let taken = timed.relay.send(&text("mina", "joon", random, "hi")).await;
@@ -52,6 +54,21 @@ async fn background_and_a_lost_link_ring_and_logged_out_and_kicked_do_not() {
     }
     timed.relay.device("joon", "xiaomi", timed.cert_id, 1).await;
     assert_eq!(decided(&timed, 9).await["state"], "pushed", "a fresh log-in revives it");
+}
+
+/// What a message adds to a badge is in its own commit.
+#[tokio::test]
+async fn a_badge_is_counted_only_for_vendors_that_show_one() {
+    let timed = start().await;
+    let cert_id = timed.relay.certificate(&timed.sims, "fcm").await;
+    timed.relay.device("joon", "fcm", cert_id, 1).await;
+    timed.relay.send(&text("mina", "joon", 1, "hi")).await;
+    let rows = all_rows(&store(&timed.relay)).await;
+    let counted = |device: &str| {
+        let key = badge_key(AppId(APP), &"joon".into(), &device.into());
+        rows.iter().any(|(known, _)| *known == key)
+    };
+    assert_eq!((counted("xiaomi-1"), counted("fcm-1")), (false, true));
 }
 
 #[tokio::test]

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use offpush::store::group::encode_counter;
 use offpush::store::keys::{after_prefix, just_after};
-use offpush::store::{Batch, Expect, Key, Scope, StoreError};
+use offpush::store::{Batch, Expect, Key, Scope, StoreError, encode_counter};
 
 use crate::store::{Fixture, add, bytes, expecting, is_conflict, place, prefix, put, seen};
 

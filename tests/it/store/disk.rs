@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use offpush::store::directory::{ENGINE_FILE, OpenError, version_key};
-use offpush::store::group::{decode_counter, encode_counter};
-use offpush::store::{Batch, Key, Scope, Store, StoreMemory, redb};
+use offpush::store::{Batch, Key, Scope, Store, StoreMemory, decode_counter, encode_counter, redb};
 
 use crate::store::{Backend, Fixture, ON_DISK, add, bytes, open, place, put};
 

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use offpush::store::faulty::{Fault, FaultyStore};
-use offpush::store::group::{decode_counter, encode_counter};
 use offpush::store::memory::MemoryStore;
-use offpush::store::{Store, StoreError};
+use offpush::store::{Store, StoreError, decode_counter, encode_counter};
 
 use crate::store::{add, place};
 

@@ -1,8 +1,7 @@
 //! Random steps on every engine and on memory: nobody can tell them apart.
 
 use bytes::Bytes;
-use offpush::store::group::encode_counter;
-use offpush::store::{Batch, Expect, Key, Row, StoreError};
+use offpush::store::{Batch, Expect, Key, Row, StoreError, encode_counter};
 use proptest::prelude::*;
 
 use crate::store::{Backend, Fixture, ON_DISK, place, prefix, seen};

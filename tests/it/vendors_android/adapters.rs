@@ -206,25 +206,41 @@ fn options_that_no_push_could_carry_are_refused_by_their_field() {
         "intent": "i".repeat(length) } })
     };
     let url = |url: &str| json!({ "click_action": { "type": "open_url", "url": url } });
+    let page =
+        |page: &str| json!({ "click_action": { "type": "open_activity", "activity": page } });
     let template = json!({ "template_id": "t".repeat(1_000) });
-    let receipts = json!({ "receipt_url": format!("https://{}", "r".repeat(1_000)) });
+    let receipts =
+        |length: usize| json!({ "receipt_url": format!("{:r<length$}", "https://relay.test/") });
     let cases = [
         ("huawei", url("http://example.test"), Some(("click_action.url", https))),
         ("huawei", url("example.test"), Some(("click_action.url", https))),
         ("huawei", url("HTTPS://example.test"), None),
         ("huawei", intent(2_000), None),
+        ("huawei", page("com.app.OPEN_CHAT"), None),
+        ("huawei", page("com.app.ChatActivity"), Some(("click_action.activity", "is a class"))),
+        ("huawei", json!({ "importance": "low" }), None),
+        ("huawei", json!({ "importance": "URGENT" }), Some(("importance", "LOW, NORMAL or HIGH"))),
         ("xiaomi", intent(1_000), Some(("click_action", long))),
         // With the job key, the keys and the effect exactly 1,024, and one more.
         ("xiaomi", intent(956), None),
         ("xiaomi", intent(957), Some(("click_action", long))),
+        // The package, here com.a.b, stands in the intent of a page.
+        ("xiaomi", page(&"A".repeat(914)), None),
+        ("xiaomi", page(&"A".repeat(915)), Some(("click_action", long))),
         ("xiaomi", template, Some(("template_id", long))),
-        ("xiaomi", receipts, Some(("receipt_url", long))),
+        ("xiaomi", receipts(1_000), Some(("receipt_url", long))),
         ("xiaomi", url("http://example.test"), None),
         ("oppo", url("http://example.test"), None),
+        ("oppo", receipts(200), None),
+        ("oppo", receipts(201), Some(("receipt_url", long))),
+        ("oppo", page(&"a".repeat(501)), Some(("click_action", long))),
+        ("oppo", intent(2_001), Some(("click_action", long))),
+        ("oppo", json!({ "notify_level": 16 }), None),
+        ("oppo", json!({ "notify_level": 3 }), Some(("notify_level", "1, 2 or 16"))),
     ];
     for (name, options, wanted) in cases {
-        let read = serde_json::from_value(options.clone()).expect("options");
-        let checked = vendor(name).check_options(&read);
+        let certificate = certificate(name, &good_credential(name), &options);
+        let checked = vendor(name).check_options(&certificate);
         let wanted = wanted.map(|(field, why)| (format!("options.{field}"), why));
         match (checked, wanted) {
             (Ok(()), None) => {}

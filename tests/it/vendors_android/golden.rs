@@ -115,11 +115,7 @@ pub fn notification(given: &Value, info: &Value) -> Notification {
     let text = |name: &str| given.get(name).and_then(Value::as_str).map(str::to_owned);
     let lives_s = given.get("lives_s").and_then(Value::as_u64).unwrap_or(3_600);
     Notification {
-        kind: match given.get("kind").and_then(Value::as_str) {
-            None => Kind::Alert,
-            Some("silent") => Kind::Silent,
-            Some(other) => panic!("no kind {other}"),
-        },
+        kind: Kind::Alert,
         title: text("title").unwrap_or_else(|| "Mina".into()),
         body: text("body").unwrap_or_else(|| "See you at nine".into()),
         subtitle: None,
