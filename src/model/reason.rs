@@ -104,6 +104,17 @@ pub enum Terminal {
 }
 
 impl Terminal {
+    /// Those without a reason of their own.
+    pub const PLAIN: [Terminal; 7] = [
+        Terminal::Pushed,
+        Terminal::TokenDead,
+        Terminal::Refused,
+        Terminal::Expired,
+        Terminal::Cancelled,
+        Terminal::DeadLetter,
+        Terminal::Unknown,
+    ];
+
     /// The terminal that a rule's refusal leads to.
     pub const fn of(reason: Reason) -> Terminal {
         match reason {
