@@ -103,7 +103,7 @@ impl AccessTokens {
             }
             SignIn::Exchange(request) => *request,
         };
-        let fetched = self.exchange(certificate, lane, request, now).await;
+        let fetched = self.exchange(certificate, lane, request, now).await.map(|(token, _)| token);
         let refused = match self.noted(&slot, edition, fetched, &mut fetching) {
             Ok(token) => return Ok(Some(token)),
             Err(refused) => refused,
@@ -119,10 +119,10 @@ impl AccessTokens {
         }
     }
 
-    /// A token the vendor gave just now, whatever is known: one got before the vendor changed its
-    /// mind proves nothing, and neither does a refusal from before somebody mended it. One that is
-    /// made here is the current one: APNs refuses a second one within twenty minutes, on every
-    /// connection.
+    /// A token the vendor gave just now, and the status of its answer, whatever is known: one got
+    /// before the vendor changed its mind proves nothing, and neither does a refusal from before
+    /// somebody mended it. One that is made here is the current one, with 0 for a status: APNs
+    /// refuses a second one within twenty minutes, on every connection.
     ///
     /// # Errors
     /// As [`AccessTokens::current`].
@@ -130,7 +130,7 @@ impl AccessTokens {
         &self,
         certificate: &Certificate,
         lane: &Lane,
-    ) -> Result<Option<AccessToken>, Box<Refused>> {
+    ) -> Result<Option<(AccessToken, u16)>, Box<Refused>> {
         let (issuer, edition) = issuer(certificate);
         let slot = self.slot(issuer);
         let mut fetching = slot.fetching.lock().await;
@@ -138,10 +138,13 @@ impl AccessTokens {
         let SignIn::Exchange(request) = certificate.vendor.sign_in(&certificate.sending, now)
         else {
             drop(fetching);
-            return self.current(certificate, lane).await;
+            let made = self.current(certificate, lane).await?;
+            return Ok(made.map(|token| (token, 0)));
         };
         let fetched = self.exchange(certificate, lane, *request, now).await;
-        self.noted(&slot, edition, fetched, &mut fetching).map(Some)
+        let status = fetched.as_ref().map_or(0, |(_, status)| *status);
+        let fetched = fetched.map(|(token, _)| token);
+        self.noted(&slot, edition, fetched, &mut fetching).map(|token| Some((token, status)))
     }
 
     /// Keeps what a sign-in came to, for the next who asks.
@@ -162,21 +165,21 @@ impl AccessTokens {
         fetched
     }
 
-    /// Asks the vendor.
+    /// Asks the vendor; answers its HTTP status too.
     async fn exchange(
         &self,
         certificate: &Certificate,
         lane: &Lane,
         request: Request,
         sent: UnixMs,
-    ) -> Result<AccessToken, Box<Refused>> {
+    ) -> Result<(AccessToken, u16), Box<Refused>> {
         let vendor = certificate.vendor;
         let reply = self.transport.send(lane, &request).await.map_err(|error| {
             events::request_unanswered(vendor.profile().name, error.cause());
             Refused::unanswered(unanswered(&error))
         })?;
         let received = self.clock.now();
-        vendor.read_sign_in(&reply, received).map_err(|refusal| {
+        let granted = vendor.read_sign_in(&reply, received).map_err(|refusal| {
             let blame = vendor.blames_clock(&refusal);
             let answer = clocks::judged(refusal, blame, &reply, Exchange { sent, received });
             if answer.code == clocks::CODE {
@@ -186,8 +189,9 @@ impl AccessTokens {
                     &answer.says,
                 );
             }
-            Refused::answered(answer, &request, &reply).into()
-        })
+            Refused::answered(answer, &request, &reply)
+        })?;
+        Ok((granted, reply.status.as_u16()))
     }
 
     /// Forgets the token of a certificate that is gone.

@@ -62,6 +62,7 @@ impl Dispatch {
             Ok(access) => access,
             Err(refused) => return Heard::of(*refused).verified(certificate, proves),
         };
+        let (access, signed_in) = access.unzip();
         let now = self.rooms.clock.now();
         let probe = certificate.vendor.probe(&certificate.sending, access.as_ref(), now);
         let Some(request) = probe else {
@@ -71,7 +72,8 @@ impl Dispatch {
                 "this vendor has no way to check a credential without sending: use test-push"
             };
             let answer = Answer::new(Verdict::Accepted, "", says);
-            return Heard::nothing(answer).verified(certificate, proves);
+            let status = signed_in.unwrap_or(0);
+            return Heard { answer, status, raw: String::new() }.verified(certificate, proves);
         };
         let target =
             Target { token: Token("probe".into()), push_id: uuid::Uuid::nil(), badge: None };
@@ -112,7 +114,7 @@ impl Dispatch {
     ) -> Verified {
         let accepted = |verdict: Verdict| verdict == Verdict::Accepted;
         let access = match self.sender().access().anew(certificate, connections).await {
-            Ok(access) => access,
+            Ok(access) => access.map(|(token, _)| token),
             Err(refused) => return Heard::of(*refused).verified(certificate, accepted),
         };
         let now = self.rooms.clock.now();

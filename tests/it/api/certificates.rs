@@ -224,6 +224,7 @@ async fn verifying_tells_a_good_secret_from_a_wrong_one() {
         let verified = bench.admin.ok("POST", &format!("{}/verify", at(&good)), &json!({})).await;
         assert_eq!(verified["ok"], true, "{vendor}: {verified:#}");
         assert_eq!(verified["hint"], Value::Null, "{vendor}: nothing is wrong: {verified:#}");
+        assert_ne!(verified["status"], 0, "{vendor}: it answered: {verified:#}");
         let body = wrong(&bench, vendor);
         let bad = bench.admin.ok("POST", &path("/certificates"), &body).await;
         let verified = bench.admin.ok("POST", &format!("{}/verify", at(&bad)), &json!({})).await;

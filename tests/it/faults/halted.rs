@@ -105,10 +105,12 @@ async fn a_push_that_waits_for_another_secret_says_whose_and_why() {
 async fn every_condition_of_lanes_is_counted_from_zero() {
     let stage = Stage::new(|_| {}).await;
     let relay = stage.first().await;
-    let metrics = relay.admin.get("/metrics").await;
-    let metrics = metrics.as_str().expect("text");
     for condition in offpush::dispatch::lane::CONDITIONS {
         let line = format!("offpush_lanes{{condition=\"{condition}\"}} ");
-        assert!(metrics.contains(&line), "{condition} is missing");
+        until(condition, async || {
+            let metrics = relay.admin.get("/metrics").await;
+            metrics.as_str().expect("text").contains(&line)
+        })
+        .await;
     }
 }
