@@ -39,7 +39,7 @@ fn shown(request: &Request, reply: &Reply) -> String {
     let mut raw = String::from_utf8_lossy(&reply.body).into_owned();
     match serde_json::from_slice::<Value>(&reply.body) {
         Ok(mut body) => {
-            if hide(&mut body) {
+            if hide(&mut body) > 0 {
                 raw = body.to_string();
             }
         }
@@ -55,19 +55,21 @@ fn shown(request: &Request, reply: &Reply) -> String {
     raw
 }
 
-/// Hides the texts of secret fields; whether there were any.
-fn hide(body: &mut Value) -> bool {
+/// Hides the texts of secret fields; how many there were.
+fn hide(body: &mut Value) -> usize {
     match body {
-        Value::Object(fields) => fields.iter_mut().fold(false, |hidden, (name, value)| {
-            if value.is_string() && is_secret(name) {
-                *value = HIDDEN.into();
-                return true;
-            }
-            hide(value) || hidden
-        }),
-        Value::Array(items) => items.iter_mut().fold(false, |hidden, item| hide(item) || hidden),
-        _ => false,
+        Value::Object(fields) => fields.iter_mut().map(hide_field).sum(),
+        Value::Array(items) => items.iter_mut().map(hide).sum(),
+        _ => 0,
     }
+}
+
+fn hide_field((name, value): (&String, &mut Value)) -> usize {
+    if !value.is_string() || !is_secret(name) {
+        return hide(value);
+    }
+    *value = HIDDEN.into();
+    1
 }
 
 fn is_secret(name: &str) -> bool {
