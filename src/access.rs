@@ -14,6 +14,10 @@ use crate::transport::{Lane, Request, Transport, TransportError};
 use crate::vendor::clocks::{self, Exchange};
 use crate::vendor::{AccessToken, Answer, SignIn, Verdict, reply};
 
+mod refused;
+
+pub use refused::Refused;
+
 /// After a refused or failed sign-in, how long the same answer is given without asking again.
 const REFUSAL_KEPT: Duration = Duration::from_secs(5);
 
@@ -38,11 +42,14 @@ fn issuer(certificate: &Certificate) -> (Issuer, Option<Edition>) {
 /// A token, and of which edition it is.
 type Issued = (Option<Edition>, AccessToken);
 
+/// The last refusal, of which edition it is, and when it came.
+type Remembered = Option<(Option<Edition>, tokio::time::Instant, Box<Refused>)>;
+
 /// One issuer's token, and the turn to fetch it.
 #[derive(Default)]
 struct Slot {
     token: Mutex<Option<Issued>>,
-    fetching: tokio::sync::Mutex<Option<(Option<Edition>, tokio::time::Instant, Answer)>>,
+    fetching: tokio::sync::Mutex<Remembered>,
 }
 
 /// The access tokens of all certificates. In memory only: after a restart each is fetched anew.
@@ -66,12 +73,12 @@ impl AccessTokens {
     /// The token to send with; `None` for vendors that need none. Many callers, one request.
     ///
     /// # Errors
-    /// The vendor's refusal, or what stopped us from asking, as an answer.
+    /// The vendor's refusal, or what stopped us from asking.
     pub async fn current(
         &self,
         certificate: &Certificate,
         lane: &Lane,
-    ) -> Result<Option<AccessToken>, Answer> {
+    ) -> Result<Option<AccessToken>, Box<Refused>> {
         let (issuer, edition) = issuer(certificate);
         let slot = self.slot(issuer);
         if let Some(token) = self.fresh(&slot, edition) {
@@ -81,55 +88,98 @@ impl AccessTokens {
         if let Some(token) = self.fresh(&slot, edition) {
             return Ok(Some(token));
         }
-        if let Some((of, at, answer)) = &*fetching
+        if let Some((of, at, refused)) = &*fetching
             && *of == edition
             && self.clock.instant().saturating_duration_since(*at) < REFUSAL_KEPT
         {
-            return Err(answer.clone());
+            return Err(refused.clone());
         }
         let now = self.clock.now();
-        let fetched = match certificate.vendor.sign_in(&certificate.sending, now) {
+        let request = match certificate.vendor.sign_in(&certificate.sending, now) {
             SignIn::None => return Ok(None),
-            SignIn::Minted(token) => Ok(token),
-            SignIn::Exchange(request) => self.exchange(certificate, lane, *request, now).await,
-        };
-        match fetched {
-            Ok(token) => {
-                *fetching = None;
+            SignIn::Minted(token) => {
                 *lock(&slot) = Some((edition, token.clone()));
+                return Ok(Some(token));
+            }
+            SignIn::Exchange(request) => *request,
+        };
+        let fetched = self.exchange(certificate, lane, request, now).await.map(|(token, _)| token);
+        let refused = match self.noted(&slot, edition, fetched, &mut fetching) {
+            Ok(token) => return Ok(Some(token)),
+            Err(refused) => refused,
+        };
+        // An old token may still be good while the vendor's sign-in is down.
+        let valid =
+            lock(&slot).clone().filter(|(of, token)| *of == edition && token.expires_at > now);
+        match (valid, refused.answer.verdict) {
+            (Some((_, token)), Verdict::Unavailable { .. } | Verdict::Throttled { .. }) => {
                 Ok(Some(token))
             }
-            Err(answer) => {
-                *fetching = Some((edition, self.clock.instant(), answer.clone()));
-                // An old token may still be good while the vendor's sign-in is down.
-                let valid = lock(&slot)
-                    .clone()
-                    .filter(|(of, token)| *of == edition && token.expires_at > now);
-                match (valid, answer.verdict) {
-                    (Some((_, token)), Verdict::Unavailable { .. } | Verdict::Throttled { .. }) => {
-                        Ok(Some(token))
-                    }
-                    _ => Err(answer),
-                }
-            }
+            _ => Err(refused),
         }
     }
 
-    /// Asks the vendor.
+    /// A token the vendor gave just now, and the status of its answer, whatever is known: one got
+    /// before the vendor changed its mind proves nothing, and neither does a refusal from before
+    /// somebody mended it. One that is made here is the current one, with 0 for a status: APNs
+    /// refuses a second one within twenty minutes, on every connection.
+    ///
+    /// # Errors
+    /// As [`AccessTokens::current`].
+    pub async fn anew(
+        &self,
+        certificate: &Certificate,
+        lane: &Lane,
+    ) -> Result<Option<(AccessToken, u16)>, Box<Refused>> {
+        let (issuer, edition) = issuer(certificate);
+        let slot = self.slot(issuer);
+        let mut fetching = slot.fetching.lock().await;
+        let now = self.clock.now();
+        let SignIn::Exchange(request) = certificate.vendor.sign_in(&certificate.sending, now)
+        else {
+            drop(fetching);
+            let made = self.current(certificate, lane).await?;
+            return Ok(made.map(|token| (token, 0)));
+        };
+        let fetched = self.exchange(certificate, lane, *request, now).await;
+        let status = fetched.as_ref().map_or(0, |(_, status)| *status);
+        let fetched = fetched.map(|(token, _)| token);
+        self.noted(&slot, edition, fetched, &mut fetching).map(|token| Some((token, status)))
+    }
+
+    /// Keeps what a sign-in came to, for the next who asks.
+    fn noted(
+        &self,
+        slot: &Slot,
+        edition: Option<Edition>,
+        fetched: Result<AccessToken, Box<Refused>>,
+        remembered: &mut Remembered,
+    ) -> Result<AccessToken, Box<Refused>> {
+        match &fetched {
+            Ok(token) => {
+                *remembered = None;
+                *lock(slot) = Some((edition, token.clone()));
+            }
+            Err(refused) => *remembered = Some((edition, self.clock.instant(), refused.clone())),
+        }
+        fetched
+    }
+
+    /// Asks the vendor; answers its HTTP status too.
     async fn exchange(
         &self,
         certificate: &Certificate,
         lane: &Lane,
         request: Request,
         sent: UnixMs,
-    ) -> Result<AccessToken, Answer> {
+    ) -> Result<(AccessToken, u16), Box<Refused>> {
         let vendor = certificate.vendor;
         let reply = self.transport.send(lane, &request).await.map_err(|error| {
             events::request_unanswered(vendor.profile().name, error.cause());
-            unanswered(&error)
+            Refused::unanswered(unanswered(&error))
         })?;
         let received = self.clock.now();
-        vendor.read_sign_in(&reply, received).map_err(|refusal| {
+        let granted = vendor.read_sign_in(&reply, received).map_err(|refusal| {
             let blame = vendor.blames_clock(&refusal);
             let answer = clocks::judged(refusal, blame, &reply, Exchange { sent, received });
             if answer.code == clocks::CODE {
@@ -139,8 +189,9 @@ impl AccessTokens {
                     &answer.says,
                 );
             }
-            answer
-        })
+            Refused::answered(answer, &request, &reply)
+        })?;
+        Ok((granted, reply.status.as_u16()))
     }
 
     /// Forgets the token of a certificate that is gone.

@@ -168,17 +168,25 @@ impl Dispatch {
     /// The condition of every lane; lanes appear with their first parcel, and disappear with the
     /// last one of a certificate that is deleted.
     pub fn lanes(&self) -> Vec<LaneReport> {
+        self.all_lanes().iter().filter_map(|lane| self.report(lane)).collect()
+    }
+
+    /// The condition of a certificate's lane, when there is one.
+    pub fn lane_of(&self, cert_id: CertId) -> Option<LaneReport> {
+        self.report(&*self.running(cert_id)?)
+    }
+
+    fn report(&self, lane: &Lane) -> Option<LaneReport> {
         let (now, instant) = (self.rooms.clock.now(), self.rooms.clock.instant());
         let credentials = &self.rooms.credentials;
-        self.all_lanes()
-            .iter()
-            .filter_map(|lane| {
-                let certificate = credentials.get(lane.cert_id());
-                let report = lane.report(certificate.as_deref(), now, instant);
-                let is_deleted = certificate.is_none() && !credentials.is_set_aside(report.cert_id);
-                (!is_deleted || report.has_work()).then_some(report)
-            })
-            .collect()
+        let certificate = credentials.get(lane.cert_id());
+        let aside = match certificate {
+            Some(_) => None,
+            None => credentials.why_set_aside(lane.cert_id()),
+        };
+        let is_deleted = certificate.is_none() && aside.is_none();
+        let report = lane.report(certificate.as_deref(), aside, now, instant);
+        (!is_deleted || report.has_work()).then_some(report)
     }
 
     /// Stops or resumes sending with a certificate. Paused parcels wait, and expire in time.

@@ -6,15 +6,18 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::id::{MessageId, UserId};
+use crate::explain::advice::Grounds;
+use crate::explain::halt::Halt;
+use crate::model::id::{CertId, MessageId, UserId};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::{UnixMs, rfc3339};
 use crate::policy::{self, DeviceFacts, Facts, Phase, ReceiverFacts};
 use crate::telemetry::events::MessageKind;
-use crate::trace::{Attempt, DeliveryOpening, Opening, Receipt, StepResult, Trace};
+use crate::trace::{Attempt, DeliveryOpening, Opening, Receipt, Recheck, StepResult, Trace};
 
 pub mod advice;
 pub mod doctor;
+pub mod halt;
 pub mod replay;
 pub mod search;
 
@@ -81,6 +84,9 @@ pub struct DeliveryExplanation {
     /// When it will be tried again.
     #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<UnixMs>,
+    /// Why its lane sends nothing now; only while it waits there, or would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Halt>,
     /// What to do about it, in one sentence.
     pub advice: String,
     /// Each rule asked and what it saw.
@@ -141,32 +147,49 @@ pub struct ReceiptExplanation {
     pub status: Option<u32>,
 }
 
-/// Explains a message from its trace.
-pub fn explain(trace: &Trace) -> Explanation {
-    let mut explanation = of_opening(trace.message_id, &trace.opening, "in_flight");
+/// Explains a message from its trace; `lanes` knows why a certificate's lane sends nothing now.
+pub fn explain(trace: &Trace, lanes: impl Fn(CertId) -> Option<Halt>) -> Explanation {
+    explained(trace, "in_flight", lanes)
+}
+
+/// Explains what would become of a message, from the trace of a decision that was not committed.
+pub fn dry_run(trace: &Trace, lanes: impl Fn(CertId) -> Option<Halt>) -> Explanation {
+    explained(trace, "would_push", lanes)
+}
+
+fn explained(
+    trace: &Trace,
+    open: &'static str,
+    lanes: impl Fn(CertId) -> Option<Halt>,
+) -> Explanation {
+    let mut explanation = of_opening(trace.message_id, &trace.opening, open);
     for step in &trace.steps {
         for result in &step.results {
-            let number = usize::from(result.delivery);
-            let opened = trace.opening.deliveries.get(number);
-            if let (Some(delivery), Some(opened)) = (explanation.deliveries.get_mut(number), opened)
-            {
-                delivery.follow(&trace.opening, opened, result, step.at);
+            if let Some(delivery) = explanation.deliveries.get_mut(usize::from(result.delivery)) {
+                delivery.follow(&trace.opening, result, step.at);
             }
         }
     }
     for (delivery, opened) in explanation.deliveries.iter_mut().zip(&trace.opening.deliveries) {
-        delivery.advice = advice::of(delivery, opened);
+        let cert_id = delivery.cert_id.filter(|_| delivery.state == open);
+        delivery.lane = cert_id.and_then(|cert_id| lanes(CertId(cert_id)));
+        delivery.advice = advice::of(delivery, grounds(trace, delivery.delivery, opened));
     }
     explanation
 }
 
-/// Explains what would become of a message, from a decision that was not committed.
-pub fn dry_run(message_id: MessageId, opening: &Opening) -> Explanation {
-    let mut explanation = of_opening(message_id, opening, "would_push");
-    for (delivery, opened) in explanation.deliveries.iter_mut().zip(&opening.deliveries) {
-        delivery.advice = advice::of(delivery, opened);
+/// The facts a delivery was decided on: those of the last rule that refused it before sending,
+/// else those of its acceptance.
+fn grounds<'a>(trace: &'a Trace, number: u16, opened: &'a DeliveryOpening) -> Grounds<'a> {
+    let results = trace.steps.iter().rev().flat_map(|step| &step.results);
+    let mut own = results.filter(|result| result.delivery == number);
+    match own.find_map(|result| result.refused.as_ref()) {
+        Some(recheck) => Grounds { receiver: &recheck.receiver, device: recheck.device.as_ref() },
+        None => Grounds {
+            receiver: &opened.receiver,
+            device: opened.device.as_ref().map(|device| &device.facts),
+        },
     }
-    explanation
 }
 
 fn of_opening(message_id: MessageId, opening: &Opening, open: &'static str) -> Explanation {
@@ -213,6 +236,7 @@ fn opened(
         duplicate_of: delivery.receiver.duplicate_of,
         next_allowed_at: delivery.next_allowed_at,
         retry_at: None,
+        lane: None,
         advice: String::new(),
         steps,
         attempts: Vec::new(),
@@ -257,24 +281,34 @@ fn steps(
         .collect()
 }
 
+/// When a rule that refused before sending would let the message through, as far as is known.
+fn next_allowed(
+    opening: &Opening,
+    recheck: &Recheck,
+    ended: Option<Terminal>,
+    at: UnixMs,
+) -> Option<UnixMs> {
+    let facts = Facts {
+        now: at,
+        phase: Phase::Send,
+        message: &opening.facts,
+        receiver: &recheck.receiver,
+        device: recheck.device.as_ref(),
+        settings: &opening.settings,
+    };
+    // Settings may have changed since it was accepted: another rule's time is none of this one.
+    policy::decide(&facts)
+        .filter(|refusal| ended == Some(Terminal::of(refusal.reason)))
+        .and_then(|refusal| refusal.next_allowed_at)
+}
+
 impl DeliveryExplanation {
     /// Takes in what a later step did to the delivery.
-    fn follow(
-        &mut self,
-        opening: &Opening,
-        opened: &DeliveryOpening,
-        result: &StepResult,
-        at: UnixMs,
-    ) {
+    fn follow(&mut self, opening: &Opening, result: &StepResult, at: UnixMs) {
         if let Some(recheck) = &result.refused {
             let device = recheck.device.as_ref();
             self.steps.extend(steps(opening, &recheck.receiver, device, Phase::Send, at));
-            self.next_allowed_at = recheck
-                .receiver
-                .window
-                .as_ref()
-                .and_then(|window| window.closes_at)
-                .or(opened.next_allowed_at);
+            self.next_allowed_at = next_allowed(opening, recheck, result.ended, at);
         }
         if let Some(attempt) = &result.attempt {
             self.attempts.push(attempt_at(attempt, at));

@@ -321,16 +321,7 @@ pub fn was_renewed(certificate: Option<&Certificate>, held: &Held) -> bool {
 fn describe(said: &Said, result: &mut StepResult) {
     match said {
         Said::Refused { recheck, .. } => result.refused = Some(recheck.clone()),
-        Said::TooLarge { why } => {
-            result.attempt = Some(Attempt {
-                status: 0,
-                code: "payload_too_large".to_owned(),
-                says: why.clone(),
-                verdict: Verdict::Refused.as_str().into(),
-                latency_ms: 0,
-                vendor_id: None,
-            });
-        }
+        Said::TooLarge { why } => result.attempt = Some(Attempt::too_large(why.clone())),
         Said::Answered { answer, status, latency } => {
             result.attempt = Some(Attempt {
                 status: *status,

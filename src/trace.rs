@@ -19,6 +19,7 @@ use crate::model::time::UnixMs;
 use crate::policy::{DeviceFacts, MessageFacts, ReceiverFacts, RuleSettings};
 use crate::store::keys::{Class, KeyBuilder, KeyReader, after_prefix};
 use crate::store::{Batch, Expect, Key, Row, StoreError};
+use crate::vendor::Verdict;
 
 /// Room for an opening's row without its deliveries, and for one of them; usually enough.
 const OPENING_FRAME: usize = 128;
@@ -27,6 +28,9 @@ const DELIVERY_USUAL: usize = 144;
 /// Room for a step's row without its results, and for one of them; usually enough.
 const STEP_FRAME: usize = 16;
 const RESULT_USUAL: usize = 96;
+
+/// The code of a push that was too large to be sent; it is no vendor's.
+pub const PAYLOAD_TOO_LARGE: &str = "payload_too_large";
 
 /// A message as it was accepted and decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,6 +161,20 @@ pub struct Attempt {
     pub latency_ms: u32,
     /// The vendor's id of the accepted push.
     pub vendor_id: Option<String>,
+}
+
+impl Attempt {
+    /// None was made, for the push cannot be made small enough; `why` in one sentence.
+    pub fn too_large(why: String) -> Self {
+        Attempt {
+            status: 0,
+            code: PAYLOAD_TOO_LARGE.to_owned(),
+            says: why,
+            verdict: Verdict::Refused.as_str().into(),
+            latency_ms: 0,
+            vendor_id: None,
+        }
+    }
 }
 
 /// What a vendor reported later.

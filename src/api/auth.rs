@@ -78,7 +78,11 @@ pub fn number<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| plain)
 }
 
-fn known(api: &Api, app: AppId) -> Result<Arc<App>, ApiError> {
+/// The app of that number.
+///
+/// # Errors
+/// 404.
+pub fn known(api: &Api, app: AppId) -> Result<Arc<App>, ApiError> {
     let message = || format!("there is no app {app}");
     api.apps.get(app).ok_or_else(|| ApiError::not_found("app_not_found", message()).field("app"))
 }

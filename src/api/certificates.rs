@@ -368,6 +368,10 @@ pub async fn test_push(
 ) -> Result<Json<Verified>, ApiError> {
     let certificate = find(&api, app.app, &cert_id)?;
     let given: TestPush = body::read(body)?;
+    if certificate.info.options.live_activity {
+        let message = "only the app knows what a Live Activity shows: send it as a message";
+        return Err(ApiError::bad("no_test_push", "cert_id", message));
+    }
     if given.token.trim().is_empty() {
         return Err(ApiError::bad("22003", "token", "token is empty"));
     }

@@ -9,6 +9,7 @@ use crate::account::Accounts;
 use crate::api::Api;
 use crate::api::auth::OfApp;
 use crate::api::error::ApiError;
+use crate::api::explain::halt;
 use crate::explain::doctor::{self, Case, Checkup, DeviceCase};
 use crate::explain::search;
 use crate::facts::default_zone;
@@ -42,8 +43,8 @@ pub async fn examine(
         since: Some(UnixMs(now.0.saturating_sub(back))),
         ..search::Query::default()
     };
-    let (traces, _) =
-        search::many(&api.store, app.app, &query, None, doctor::MESSAGES_MAX, now).await?;
+    let (most, rows_max) = (doctor::MESSAGES_MAX, search::ROWS_MAX);
+    let traces = search::newest(&api.store, app.app, &query, most, rows_max, now).await?;
     let certificates: Vec<_> = account
         .devices
         .iter()
@@ -60,6 +61,7 @@ pub async fn examine(
         .map(|(device, certificate)| DeviceCase {
             device,
             certificate: certificate.as_ref().map(|(info, vendor)| (info, *vendor)),
+            lane: halt(&api, app.app, device.cert_id),
         })
         .collect();
     let windows = &account.preferences.do_not_disturb;

@@ -13,8 +13,10 @@ use crate::api::auth::OfApp;
 use crate::api::body::Body;
 use crate::api::error::ApiError;
 use crate::api::messages::{message_id_of, not_found};
+use crate::dispatch::lane::LaneReport;
+use crate::explain::halt::Halt;
 use crate::explain::{self, Explanation, search};
-use crate::model::id::MessageId;
+use crate::model::id::{AppId, CertId, MessageId};
 use crate::model::time::UnixMs;
 use crate::store::keys::PageError;
 
@@ -31,6 +33,21 @@ pub struct OneQuery {
     user: Option<String>,
     #[serde(default)]
     device_id: Option<String>,
+}
+
+/// Why the lane of a certificate of this app sends nothing now; `None` when it runs, or has nothing
+/// to send yet.
+pub fn halt(api: &Api, app: AppId, cert_id: CertId) -> Option<Halt> {
+    // The number may be another app's by now.
+    let credentials = &api.credentials;
+    let is_ours =
+        credentials.get_of(app, cert_id).is_some() || credentials.set_aside(app, cert_id).is_some();
+    let lane = api.dispatch.lane_of(cert_id).filter(|_| is_ours)?;
+    if lane.condition == "running" {
+        return None;
+    }
+    let LaneReport { condition, resumes_in_s, why, .. } = lane;
+    Some(Halt { cert_id, condition, resumes_in_s, why })
 }
 
 fn narrow(explanation: &mut Explanation, user: Option<&str>, device_id: Option<&str>) {
@@ -50,7 +67,7 @@ pub async fn one(
     let Query(query) = query?;
     let message_id = message_id_of(&message_id)?;
     let trace = search::one(&api.store, app.app, message_id).await?.ok_or_else(not_found)?;
-    let mut explanation = explain::explain(&trace);
+    let mut explanation = explain::explain(&trace, |cert_id| halt(&api, app.app, cert_id));
     narrow(&mut explanation, query.user.as_deref(), query.device_id.as_deref());
     Ok(Json(explanation))
 }
@@ -85,7 +102,7 @@ pub async fn search(
         msg_key: query.msg_key,
         since: query.since.as_deref().map(|text| instant("since", text)).transpose()?,
         until: query.until.as_deref().map(|text| instant("until", text)).transpose()?,
-        reason: query.reason,
+        reason: query.reason.map(known_reason).transpose()?,
         device_id: query.device_id.clone(),
     };
     let malformed = |_| ApiError::from(PageError::Cursor);
@@ -97,12 +114,18 @@ pub async fn search(
     let messages: Vec<Explanation> = traces
         .iter()
         .map(|trace| {
-            let mut explanation = explain::explain(trace);
+            let mut explanation = explain::explain(trace, |cert_id| halt(&api, app.app, cert_id));
             narrow(&mut explanation, query.user.as_deref(), query.device_id.as_deref());
             explanation
         })
         .collect();
     Ok(Json(json!({ "messages": messages, "cursor": cursor })))
+}
+
+fn known_reason(reason: String) -> Result<String, ApiError> {
+    let message = "reason is neither a reason nor a state: see the tables of the documents";
+    let is_known = search::is_known(&reason);
+    is_known.then_some(reason).ok_or_else(|| ApiError::bad("field_malformed", "reason", message))
 }
 
 /// Reads a time: Unix seconds, or RFC 3339.
@@ -126,6 +149,6 @@ pub async fn dry_run(
     body: Body,
 ) -> Result<Json<Explanation>, ApiError> {
     let body = body?;
-    let (message_id, opening) = api.ingest.dry_run(&app, &body).await??;
-    Ok(Json(explain::dry_run(message_id, &opening)))
+    let trace = api.ingest.dry_run(&app, &body).await??;
+    Ok(Json(explain::dry_run(&trace, |cert_id| halt(&api, app.app, cert_id))))
 }

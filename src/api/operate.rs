@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::api::auth::{Admin, OfApp};
+use crate::api::auth::{self, Admin, OfApp};
 use crate::api::body::{self, Body};
 use crate::api::certificates::cert_id_of;
 use crate::api::devices::PageQuery;
@@ -91,7 +91,11 @@ pub async fn ledger(
     query: Result<Query<LedgerQuery>, QueryRejection>,
 ) -> Result<Json<Ledger>, ApiError> {
     let Query(query) = query?;
-    let ledger = ledger::read(&api.store, query.app.map(AppId)).await?;
+    if let Some(app) = query.app.map(AppId) {
+        auth::known(&api, app)?;
+        return Ok(Json(ledger::read(&api.store, Some(app)).await?));
+    }
+    let ledger = ledger::read(&api.store, None).await?;
     events::ledger_balanced(ledger.balanced);
     Ok(Json(ledger))
 }

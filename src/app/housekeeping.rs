@@ -13,7 +13,7 @@ use crate::app::partitions::parted;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dedupe::{self, Dedupe};
-use crate::dispatch::lane::LaneReport;
+use crate::dispatch::lane::{CONDITIONS, LaneReport};
 use crate::ledger::Waiting;
 use crate::message_names;
 use crate::model::message::LIFE_TIME_S_MAX;
@@ -72,8 +72,10 @@ async fn measure(api: Arc<Api>, waiting: Arc<Waiting>, mut stopping: watch::Rece
     loop {
         api.metrics.upkeep();
         let lanes = api.dispatch.lanes();
-        let count = |condition| lanes.iter().filter(|lane| lane.condition == condition).count();
-        events::lanes_measured(count("running"), count("paused"), count("breaker_open"));
+        for condition in CONDITIONS {
+            let count = lanes.iter().filter(|lane| lane.condition == condition).count();
+            events::lanes_measured(condition, count);
+        }
         // The ledger knows better than a count in memory, which a lost answer leaves wrong.
         if let Ok(ledger) = crate::ledger::read(&api.store, None).await {
             waiting.follow(&ledger);

@@ -65,6 +65,11 @@ impl Credentials {
         self.aside.load().contains_key(&cert_id)
     }
 
+    /// Why a certificate, whoever's, is stored and cannot be used, in one sentence.
+    pub fn why_set_aside(&self, cert_id: CertId) -> Option<String> {
+        self.aside.load().get(&cert_id).map(|aside| aside.why.clone())
+    }
+
     /// What may be shown of a certificate of one app, in use or set aside.
     pub fn shown_of(&self, app: AppId, cert_id: CertId) -> Option<CertificateInfo> {
         let known = self.get_of(app, cert_id).map(|known| known.info.clone());

@@ -21,7 +21,7 @@ mod pace;
 mod report;
 mod waiting;
 
-pub use report::LaneReport;
+pub use report::{CONDITIONS, LaneReport};
 
 use pace::{Pace, TOGETHER_MAX};
 use waiting::Waiting;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::access::AccessTokens;
+use crate::access::{AccessTokens, Refused};
 use crate::credentials::Certificate;
 use crate::digest;
 use crate::dispatch::Dispatch;
@@ -138,8 +138,9 @@ impl Dispatch {
                     let connections = self.sender.connections(certificate, generation);
                     self.send(lane, certificate, (access, connections), held, &open).await
                 }
-                Err(answer) => {
-                    let said = Said::Answered { answer, status: 0, latency: Duration::ZERO };
+                Err(refused) => {
+                    let Refused { answer, status, .. } = *refused;
+                    let said = Said::Answered { answer, status, latency: Duration::ZERO };
                     vec![said; open.len()]
                 }
             };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::access::Refused;
 use crate::credentials::Certificate;
 use crate::dispatch::Dispatch;
 use crate::dispatch::push::{decode, unanswered};
@@ -13,7 +14,7 @@ use crate::model::message::Priority;
 use crate::model::push_info::OfflinePushInfo;
 use crate::transport::Lane as Connections;
 use crate::vendor::clocks::{self, Exchange};
-use crate::vendor::{Answer, Call, Kind, Notification, SignIn, Target, Verdict};
+use crate::vendor::{Answer, Call, Kind, Notification, Target, Verdict};
 
 /// Longest part of a raw answer that is shown.
 const RAW_BYTES_MAX: usize = 4_096;
@@ -31,7 +32,7 @@ pub struct Verified {
     pub code: String,
     /// The vendor's own words.
     pub vendor_says: String,
-    /// What to do about it.
+    /// What to do about it; `None` when it works.
     pub hint: Option<String>,
     /// The vendor's raw answer, cut.
     pub raw: String,
@@ -57,18 +58,11 @@ impl Dispatch {
         connections: &Connections,
         certificate: &Certificate,
     ) -> Verified {
-        // A token got before the vendor changed its mind proves nothing. One that was made here is
-        // kept: APNs refuses a second one within twenty minutes, on every connection.
-        let sign_in = certificate.vendor.sign_in(&certificate.sending, self.rooms.clock.now());
-        if matches!(sign_in, SignIn::Exchange(_))
-            && let Ok(Some(token)) = self.sender().access().current(certificate, connections).await
-        {
-            self.sender().access().refuse(certificate, &token);
-        }
-        let access = match self.sender().access().current(certificate, connections).await {
+        let access = match self.sender().access().anew(certificate, connections).await {
             Ok(access) => access,
-            Err(answer) => return verified(certificate, answer, 0, ""),
+            Err(refused) => return Heard::of(*refused).verified(certificate, proves),
         };
+        let (access, signed_in) = access.unzip();
         let now = self.rooms.clock.now();
         let probe = certificate.vendor.probe(&certificate.sending, access.as_ref(), now);
         let Some(request) = probe else {
@@ -77,21 +71,24 @@ impl Dispatch {
             } else {
                 "this vendor has no way to check a credential without sending: use test-push"
             };
-            return verified(certificate, Answer::new(Verdict::Accepted, "", says), 0, "");
+            let answer = Answer::new(Verdict::Accepted, "", says);
+            let status = signed_in.unwrap_or(0);
+            return Heard { answer, status, raw: String::new() }.verified(certificate, proves);
         };
         let target =
             Target { token: Token("probe".into()), push_id: uuid::Uuid::nil(), badge: None };
-        match self.transport().send(connections, &request).await {
+        let heard = match self.transport().send(connections, &request).await {
             Ok(reply) => {
-                let raw = String::from_utf8_lossy(&reply.body);
+                let raw = String::from_utf8_lossy(&reply.body).into_owned();
                 let answer = decode(certificate.vendor, &reply, &[target], now).remove(0);
                 let exchange = Exchange { sent: now, received: self.rooms.clock.now() };
                 let blame = certificate.vendor.blames_clock(&answer);
                 let answer = clocks::judged(answer, blame, &reply, exchange);
-                verified(certificate, answer, reply.status.as_u16(), &raw)
+                Heard { answer, status: reply.status.as_u16(), raw }
             }
-            Err(error) => verified(certificate, unanswered(certificate, &error, || true), 0, ""),
-        }
+            Err(error) => Heard::nothing(unanswered(certificate, &error, || true)),
+        };
+        heard.verified(certificate, proves)
     }
 
     /// Sends one push to a token that need not be registered, and answers what the vendor said.
@@ -115,14 +112,16 @@ impl Dispatch {
         token: Token,
         (title, desc): (String, String),
     ) -> Verified {
-        let access = match self.sender().access().current(certificate, connections).await {
-            Ok(access) => access,
-            Err(answer) => return verified(certificate, answer, 0, ""),
+        let accepted = |verdict: Verdict| verdict == Verdict::Accepted;
+        let access = match self.sender().access().anew(certificate, connections).await {
+            Ok(access) => access.map(|(token, _)| token),
+            Err(refused) => return Heard::of(*refused).verified(certificate, accepted),
         };
         let now = self.rooms.clock.now();
         let message_id = MessageId::new(now, Partition::of(&[b"test"]), fastrand::u64(..));
         let notification = Notification {
-            kind: Kind::Alert,
+            // A token for calls takes nothing else.
+            kind: if certificate.info.options.voip { Kind::Voip } else { Kind::Alert },
             title,
             body: desc,
             subtitle: None,
@@ -147,37 +146,66 @@ impl Dispatch {
         };
         let Some(push) = certificate.vendor.encode(&call).into_iter().next() else {
             let says = "the push could not be built";
-            return verified(certificate, Answer::new(Verdict::Refused, "", says), 0, "");
+            let answer = Answer::new(Verdict::Refused, "", says);
+            return Heard::nothing(answer).verified(certificate, accepted);
         };
-        match self.transport().send(connections, &push.request).await {
+        let heard = match self.transport().send(connections, &push.request).await {
             Ok(reply) => {
                 let raw = String::from_utf8_lossy(&reply.body);
-                let hidden = raw.replace(target.token.as_str(), "<token>");
+                let raw = raw.replace(target.token.as_str(), "<token>");
                 let answer = decode(certificate.vendor, &reply, &[target], now).remove(0);
-                let mut verified = verified(certificate, answer, reply.status.as_u16(), &hidden);
-                verified.ok = verified.verdict == Verdict::Accepted.as_str();
-                verified
+                Heard { answer, status: reply.status.as_u16(), raw }
             }
-            Err(error) => verified(certificate, unanswered(certificate, &error, || true), 0, ""),
-        }
+            Err(error) => Heard::nothing(unanswered(certificate, &error, || true)),
+        };
+        heard.verified(certificate, accepted)
     }
 }
 
-fn verified(certificate: &Certificate, answer: Answer, status: u16, raw: &str) -> Verified {
-    // A probe goes to a token that cannot exist: that it is called dead proves the rest.
-    let ok = matches!(answer.verdict, Verdict::Accepted | Verdict::TokenDead { .. });
-    let mut end = raw.len().min(RAW_BYTES_MAX);
-    while !raw.is_char_boundary(end) {
-        end -= 1;
+/// What a probe's answer proves: it goes to a token that cannot exist, so that it is called dead
+/// proves the rest.
+fn proves(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Accepted | Verdict::TokenDead { .. })
+}
+
+/// What was heard of a vendor.
+struct Heard {
+    answer: Answer,
+    /// HTTP status; 0 when there was no answer.
+    status: u16,
+    raw: String,
+}
+
+impl Heard {
+    /// There was no answer to show.
+    fn nothing(answer: Answer) -> Self {
+        Heard { answer, status: 0, raw: String::new() }
     }
-    Verified {
-        ok,
-        verdict: answer.verdict.as_str(),
-        status,
-        hint: advice::of_answer(certificate.vendor, &answer.code, answer.verdict)
-            .map(str::to_owned),
-        code: answer.code,
-        vendor_says: answer.says,
-        raw: raw[..end].to_owned(),
+
+    /// The sign-in was refused.
+    fn of(refused: Refused) -> Self {
+        let Refused { answer, status, raw } = refused;
+        Heard { answer, status, raw }
+    }
+
+    /// As it is shown; what to do is said only when something is wrong.
+    fn verified(self, certificate: &Certificate, works: impl Fn(Verdict) -> bool) -> Verified {
+        let Heard { answer, status, mut raw } = self;
+        let mut end = raw.len().min(RAW_BYTES_MAX);
+        while !raw.is_char_boundary(end) {
+            end -= 1;
+        }
+        raw.truncate(end);
+        let ok = works(answer.verdict);
+        let advice = || advice::of_answer(certificate.vendor, &answer.code, answer.verdict);
+        Verified {
+            ok,
+            verdict: answer.verdict.as_str(),
+            status,
+            hint: if ok { None } else { advice().map(str::to_owned) },
+            code: answer.code,
+            vendor_says: answer.says,
+            raw,
+        }
     }
 }

@@ -2,26 +2,46 @@
 
 use crate::explain::DeliveryExplanation;
 use crate::explain::doctor::Finding;
+use crate::explain::halt::Halt;
 use crate::model::reason::Reason;
-use crate::trace::DeliveryOpening;
+use crate::policy::{DeviceFacts, ReceiverFacts};
+use crate::trace::PAYLOAD_TOO_LARGE;
 use crate::vendor::{self, Vendor, Verdict, clocks};
 
-/// One sentence about a delivery: what happened, and what a person could do.
-pub fn of(delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
+/// The facts of the step that decided a delivery.
+#[derive(Clone, Copy)]
+pub struct Grounds<'a> {
+    /// Receiver.
+    pub receiver: &'a ReceiverFacts,
+    /// Device; `None` for a receiver without it.
+    pub device: Option<&'a DeviceFacts>,
+}
+
+/// One sentence about a delivery: what happened, and what a person could do. One that waits in a
+/// lane that does not run is told so first, and then what the vendor said last.
+pub fn of(delivery: &DeliveryExplanation, grounds: Grounds<'_>) -> String {
     if let Some(reason) = delivery.reason {
-        return of_reason(reason, delivery, opened);
+        return of_reason(reason, delivery, grounds);
     }
-    let last = delivery.attempts.last();
-    if let Some(last) = last
-        && last.verdict != "accepted"
-        && let Some(said) = of_vendor(delivery, &last.code, &last.verdict)
-    {
-        return match delivery.state {
-            "dead_letter" => of_given_up(said),
-            _ => said.to_owned(),
-        };
+    let last = delivery.attempts.last().filter(|last| last.verdict != "accepted");
+    let said = last.and_then(|last| of_vendor(delivery, &last.code, &last.verdict));
+    match (&delivery.lane, said) {
+        (Some(halt), _) if delivery.state == "would_push" => {
+            format!("It would ring once its lane sends again: {}.", halt.advice())
+        }
+        (Some(halt), None) => format!("It waits: {}.", halt.advice()),
+        (Some(halt), Some(said)) => {
+            format!("It waits: {}. On the last answer: {said}.", halt.advice())
+        }
+        (None, Some(said)) if delivery.state == "dead_letter" => of_given_up(said),
+        (None, Some(said)) => said.to_owned(),
+        (None, None) => of_state(delivery),
     }
-    of_state(delivery)
+}
+
+/// What the doctor says of a lane that does not run.
+pub fn of_halt(halt: &Halt) -> String {
+    format!("Nothing is sent now: {}.", halt.advice())
 }
 
 /// What adapters promise of a push that can still be tried.
@@ -46,6 +66,10 @@ pub fn of_answer(vendor: &dyn Vendor, code: &str, verdict: Verdict) -> Option<&'
 
 fn of_our_code(code: &str) -> Option<&'static str> {
     Some(match code {
+        PAYLOAD_TOO_LARGE => {
+            "the push is larger than its vendor takes even with title and text at their shortest: \
+             shorten Ext, and what else OfflinePushInfo carries beside Desc; nothing was sent"
+        }
         clocks::CODE => {
             "the vendor refuses the time in our proof: set this machine's clock right (NTP); \
              the certificate is fine as far as anyone can tell, and the push is sent again"
@@ -109,7 +133,7 @@ fn of_state(delivery: &DeliveryExplanation) -> String {
     }
 }
 
-fn of_reason(reason: Reason, delivery: &DeliveryExplanation, opened: &DeliveryOpening) -> String {
+fn of_reason(reason: Reason, delivery: &DeliveryExplanation, grounds: Grounds<'_>) -> String {
     let fixed = match reason {
         Reason::Duplicate => {
             let of = delivery.duplicate_of.map(|of| of.to_string()).unwrap_or_default();
@@ -119,7 +143,7 @@ fn of_reason(reason: Reason, delivery: &DeliveryExplanation, opened: &DeliveryOp
             );
         }
         Reason::DoNotDisturb => {
-            let zone = opened.receiver.window.as_ref().map_or("", |window| window.zone.as_str());
+            let zone = grounds.receiver.window.as_ref().map_or("", |window| window.zone.as_str());
             let until = match delivery.next_allowed_at {
                 Some(at) => format!("until {at}"),
                 None => "permanently".to_owned(),
@@ -151,7 +175,7 @@ fn of_reason(reason: Reason, delivery: &DeliveryExplanation, opened: &DeliveryOp
         Reason::NoDevice => {
             "The receiver has no registered device: the app must report its token after log-in."
         }
-        Reason::Foreground if !was_background(opened) => {
+        Reason::Foreground if grounds.device.is_some_and(|device| !device.was_background) => {
             "The app says it is on screen there and never reported the background: check that the \
              client reports going to background."
         }
@@ -261,11 +285,9 @@ pub fn of_finding(finding: Finding) -> &'static str {
         Finding::VendorTroubled => {
             "The vendor did not take the last push to this device yet; look at its lane."
         }
+        Finding::LaneStopped => "The certificate's lane sends nothing until a person acts.",
+        Finding::LaneWaits => "The certificate's lane waits and goes on by itself.",
     }
-}
-
-fn was_background(opened: &DeliveryOpening) -> bool {
-    opened.device.as_ref().is_none_or(|device| device.facts.was_background)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::explain::advice;
+use crate::explain::halt::Halt;
 use crate::model::certificate::{CertificateInfo, CertificateStatus};
 use crate::model::device::{Device, Presence, TokenState};
 use crate::model::id::{Conversation, UserId};
@@ -79,6 +80,8 @@ pub enum Finding {
     NothingSent,
     VendorRefuses,
     VendorTroubled,
+    LaneStopped,
+    LaneWaits,
 }
 
 /// One answered item.
@@ -117,6 +120,8 @@ pub struct DeviceCase<'a> {
     pub device: &'a Device,
     /// Its certificate and vendor.
     pub certificate: Option<(&'a CertificateInfo, &'static dyn Vendor)>,
+    /// Why its lane sends nothing now.
+    pub lane: Option<Halt>,
 }
 
 /// What the checkup rests on.
@@ -155,7 +160,8 @@ fn health(finding: Finding) -> Health {
         | Finding::ConversationsSilenced
         | Finding::ConstantRandom
         | Finding::Repeats
-        | Finding::VendorTroubled => Health::Warning,
+        | Finding::VendorTroubled
+        | Finding::LaneWaits => Health::Warning,
         Finding::NoDevice
         | Finding::CertMissing
         | Finding::CertDisabled
@@ -168,7 +174,8 @@ fn health(finding: Finding) -> Health {
         | Finding::StaleLogin
         | Finding::PushDisabled
         | Finding::QuietForever
-        | Finding::VendorRefuses => Health::Problem,
+        | Finding::VendorRefuses
+        | Finding::LaneStopped => Health::Problem,
     }
 }
 
@@ -191,6 +198,7 @@ pub fn examine(case: &Case<'_>) -> Checkup {
             foreground(one.device, case),
             flapping(one.device, case.now),
             vendor_answers(one, case),
+            lane(one),
         ];
         let device_id = one.device.device_id.to_string();
         items.extend(
@@ -381,6 +389,16 @@ fn vendor_answers(one: &DeviceCase<'_>, case: &Case<'_>) -> Item {
         item.advice = if given_up { advice::of_given_up(words) } else { words.to_owned() };
     }
     item
+}
+
+fn lane(one: &DeviceCase<'_>) -> Item {
+    let Some(halt) = &one.lane else {
+        return item("lane", Finding::Fine, json!({ "halted": null }));
+    };
+    let stopped = halt.needs_a_person();
+    let finding = if stopped { Finding::LaneStopped } else { Finding::LaneWaits };
+    let advice = advice::of_halt(halt);
+    Item { advice, ..item("lane", finding, json!({ "halted": halt })) }
 }
 
 /// The vendor's last word about a device.

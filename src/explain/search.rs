@@ -1,13 +1,15 @@
 //! Finds the traces an operator asks for.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::id::{AppId, MessageId, UserId};
-use crate::model::reason::Terminal;
+use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
 use crate::store::keys::just_after;
-use crate::store::{Scope, Store, StoreError};
+use crate::store::{Key, Scope, Store, StoreError};
 use crate::trace::{self, Trace};
 
 /// Rows read at a time.
@@ -15,6 +17,13 @@ const PAGE: usize = 1_024;
 
 /// Most rows looked at for one answer: a search costs no more than this.
 pub const ROWS_MAX: usize = 1_000_000;
+
+/// How far back the newest messages are looked for first; then twice as far, and so on. So short
+/// that even the busiest relay writes fewer than [`ROWS_MAX`] rows meanwhile.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// The state of a delivery that has not ended.
+const IN_FLIGHT: &str = "in_flight";
 
 /// Which messages.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +40,7 @@ pub struct Query {
     pub since: Option<UnixMs>,
     /// Accepted before.
     pub until: Option<UnixMs>,
-    /// Some delivery ended so: a reason, or a terminal's name.
+    /// Some delivery ended so, or is `in_flight`: what [`is_known`] knows.
     pub reason: Option<String>,
     /// Received on this device.
     pub device_id: Option<String>,
@@ -64,7 +73,7 @@ impl Query {
                 })
                 && self.reason.as_ref().is_none_or(|reason| {
                     let ended = ended_later(number).or(delivery.ended);
-                    ended.is_some_and(|ended| is_called(ended, reason))
+                    ended.map_or(reason == IN_FLIGHT, |ended| is_called(ended, reason))
                 })
         })
     }
@@ -75,6 +84,13 @@ fn is_called(terminal: Terminal, name: &str) -> bool {
         Terminal::Suppressed(reason) => reason.as_str() == name || name == "suppressed",
         plain => plain.as_str() == name,
     }
+}
+
+/// Whether anything can be searched for by this name: a reason, or a state.
+pub fn is_known(name: &str) -> bool {
+    let states = Terminal::PLAIN.iter().map(|terminal| terminal.as_str());
+    Reason::ALL.iter().map(|reason| reason.as_str()).chain(states).any(|known| known == name)
+        || ["suppressed", IN_FLIGHT].contains(&name)
 }
 
 /// One message's trace; `None` when there is none, or it is another app's.
@@ -105,16 +121,96 @@ pub async fn many(
     limit: usize,
     now: UnixMs,
 ) -> Result<(Vec<Trace>, Option<MessageId>), StoreError> {
-    let until = query.until.unwrap_or_else(|| now.after(Duration::from_secs(1)));
-    let mut range = trace::between(query.since.unwrap_or(UnixMs(0)), until);
+    let mut range = trace::between(query.since.unwrap_or(UnixMs(0)), until(query, now));
     if let Some(after) = after {
         range.start = range.start.max(trace::of_message(after).end);
     }
+    let mut pages = Pages::of(store, app, range);
     let mut found = Vec::new();
-    let mut looked_at = 0;
-    loop {
-        let rows = store.scan(Scope::Everywhere, range.clone(), PAGE).await?;
-        looked_at += rows.len();
+    while let Some(traces) = pages.next().await? {
+        for trace in traces {
+            let message_id = trace.message_id;
+            if query.matches(app, &trace) {
+                found.push(trace);
+            }
+            if found.len() == limit || pages.looked_at >= ROWS_MAX {
+                return Ok((found, Some(message_id)));
+            }
+        }
+    }
+    Ok((found, None))
+}
+
+/// The newest matching messages, at most `most`, oldest first. What lies behind `rows_max` rows
+/// is not looked at.
+///
+/// Rows are read oldest first: windows that go back in time find the newest of a busy relay
+/// without reading its whole day.
+///
+/// # Errors
+/// The store's.
+pub async fn newest(
+    store: &Arc<dyn Store>,
+    app: AppId,
+    query: &Query,
+    most: usize,
+    rows_max: usize,
+    now: UnixMs,
+) -> Result<Vec<Trace>, StoreError> {
+    let since = query.since.unwrap_or(UnixMs(0));
+    let (mut end, mut span, mut left) = (until(query, now), FIRST_LOOK, rows_max);
+    let mut found = VecDeque::new();
+    while end > since && found.len() < most {
+        let start = UnixMs(end.0.saturating_sub(millis(span))).max(since);
+        let mut pages = Pages::of(store, app, trace::between(start, end));
+        let room = most - found.len();
+        let mut window = VecDeque::new();
+        while let Some(traces) = pages.next().await? {
+            if pages.looked_at > left {
+                // What was found in this window so far is not its newest.
+                return Ok(found.into());
+            }
+            for trace in traces.into_iter().filter(|trace| query.matches(app, trace)) {
+                if window.len() == room {
+                    window.pop_front();
+                }
+                window.push_back(trace);
+            }
+        }
+        left -= pages.looked_at;
+        window.append(&mut found);
+        (found, end, span) = (window, start, span.saturating_mul(2));
+    }
+    Ok(found.into())
+}
+
+fn until(query: &Query, now: UnixMs) -> UnixMs {
+    query.until.unwrap_or_else(|| now.after(Duration::from_secs(1)))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads a range page by page, each of whole traces.
+struct Pages<'a> {
+    store: &'a Arc<dyn Store>,
+    app: AppId,
+    /// What is left of it; `None` at its end.
+    range: Option<Range<Key>>,
+    looked_at: usize,
+}
+
+impl<'a> Pages<'a> {
+    fn of(store: &'a Arc<dyn Store>, app: AppId, range: Range<Key>) -> Self {
+        Pages { store, app, range: Some(range), looked_at: 0 }
+    }
+
+    /// The next page; it may be empty. `None` behind the last one.
+    async fn next(&mut self) -> Result<Option<Vec<Trace>>, StoreError> {
+        let Some(mut range) = self.range.take() else { return Ok(None) };
+        let rows = self.store.scan(Scope::Everywhere, range.clone(), PAGE).await?;
+        self.looked_at += rows.len();
         let full = rows.len() == PAGE;
         let last = rows.last().map(|(key, _)| key.clone());
         let mut traces = trace::read(rows)?;
@@ -122,24 +218,14 @@ pub async fn many(
         if full && let Some(cut) = traces.pop() {
             range.start = trace::of_message(cut.message_id).start;
             if traces.is_empty() {
-                traces.extend(one(store, app, cut.message_id).await?);
+                traces.extend(one(self.store, self.app, cut.message_id).await?);
                 range.start = trace::of_message(cut.message_id).end;
             }
         } else if let Some(last) = last.filter(|_| full) {
             // Only rows of a message whose opening is gone.
             range.start = trace::behind(&last).unwrap_or_else(|| just_after(&last));
         }
-        for trace in traces {
-            let message_id = trace.message_id;
-            if query.matches(app, &trace) {
-                found.push(trace);
-            }
-            if found.len() == limit || looked_at >= ROWS_MAX {
-                return Ok((found, Some(message_id)));
-            }
-        }
-        if !full {
-            return Ok((found, None));
-        }
+        self.range = full.then_some(range);
+        Ok(Some(traces))
     }
 }

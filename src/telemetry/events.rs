@@ -290,11 +290,9 @@ pub fn queue_measured(parcels: u64, bytes: u64, oldest: Duration) {
     gauge!(QUEUE_OLDEST_SECONDS).set(oldest.as_secs_f64());
 }
 
-/// How many lanes are in which condition.
-pub fn lanes_measured(running: usize, paused: usize, open: usize) {
-    gauge!(LANES, "condition" => "running").set(running as f64);
-    gauge!(LANES, "condition" => "paused").set(paused as f64);
-    gauge!(LANES, "condition" => "breaker_open").set(open as f64);
+/// How many lanes are in this condition, of a closed set.
+pub fn lanes_measured(condition: &'static str, lanes: usize) {
+    gauge!(LANES, "condition" => condition).set(lanes as f64);
 }
 
 /// A lane's breaker opened after a run of failures.

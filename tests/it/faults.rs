@@ -13,6 +13,7 @@ mod breaker;
 mod clocks;
 mod dead_letters;
 mod expiry;
+mod halted;
 mod set_aside;
 mod sign_ins;
 mod streams;

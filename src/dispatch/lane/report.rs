@@ -30,6 +30,10 @@ pub struct LaneReport {
     pub why: Option<String>,
 }
 
+/// The conditions a lane can have, in the order in which they are looked for.
+pub const CONDITIONS: [&str; 6] =
+    ["paused", "certificate_broken", "certificate_expired", "breaker_open", "slowed", "running"];
+
 impl LaneReport {
     /// Whether there is something in its lane.
     pub fn has_work(&self) -> bool {
@@ -38,10 +42,11 @@ impl LaneReport {
 }
 
 impl Lane {
-    /// Its condition.
+    /// Its condition. `aside` says why its certificate cannot be used although it is stored.
     pub fn report(
         &self,
         certificate: Option<&Certificate>,
+        aside: Option<String>,
         now: UnixMs,
         instant: Instant,
     ) -> LaneReport {
@@ -54,7 +59,9 @@ impl Lane {
         };
         let condition = match () {
             () if pace.paused => "paused",
-            () if status == Some(CertificateStatus::Broken) => "certificate_broken",
+            () if aside.is_some() || status == Some(CertificateStatus::Broken) => {
+                "certificate_broken"
+            }
             () if status == Some(CertificateStatus::Expired) => "certificate_expired",
             () if pace.breaker.is_open() => "breaker_open",
             () if slow.is_some() => "slowed",
@@ -62,7 +69,9 @@ impl Lane {
         };
         let why = match condition {
             "breaker_open" => pace.trouble.clone(),
-            "certificate_broken" => certificate.and_then(|cert| cert.info.broken.clone()),
+            "certificate_broken" => {
+                aside.or_else(|| certificate.and_then(|cert| cert.info.broken.clone()))
+            }
             _ => None,
         };
         LaneReport {

@@ -203,10 +203,12 @@ async fn paths_and_queries() {
             get(path("/explain?msg_random=-1"), 400, "query_malformed", None),
             get(path("/explain?since=yesterday"), 400, "field_malformed", Some("since")),
             get(path("/explain?cursor=x"), 400, "field_malformed", Some("cursor")),
+            get(path("/explain?reason=typo"), 400, "field_malformed", Some("reason")),
             get(path("/dead-letters?cert_id=x"), 400, "query_malformed", None),
             get(path("/dead-letters?cursor=x"), 400, "field_malformed", Some("cursor")),
             get(path("/dead-letters?cursor=4400"), 400, "field_malformed", Some("cursor")),
             get("/v1/ledger?app=x".into(), 400, "query_malformed", None),
+            get("/v1/ledger?app=777".into(), 404, "app_not_found", Some("app")),
             get(
                 path("/users/joon/conversations/joon/receive-option"),
                 400,

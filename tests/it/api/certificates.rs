@@ -223,11 +223,15 @@ async fn verifying_tells_a_good_secret_from_a_wrong_one() {
         let good = upload(&bench, vendor).await;
         let verified = bench.admin.ok("POST", &format!("{}/verify", at(&good)), &json!({})).await;
         assert_eq!(verified["ok"], true, "{vendor}: {verified:#}");
+        assert_eq!(verified["hint"], Value::Null, "{vendor}: nothing is wrong: {verified:#}");
+        assert_ne!(verified["status"], 0, "{vendor}: it answered: {verified:#}");
         let body = wrong(&bench, vendor);
         let bad = bench.admin.ok("POST", &path("/certificates"), &body).await;
         let verified = bench.admin.ok("POST", &format!("{}/verify", at(&bad)), &json!({})).await;
         assert_eq!(verified["ok"], false, "{vendor}: {verified:#}");
         assert_eq!(verified["verdict"], "auth_rejected", "{vendor}: {verified:#}");
+        assert_ne!(verified["status"], 0, "{vendor}: it answered: {verified:#}");
+        assert_ne!(verified["raw"], "", "{vendor}: {verified:#}");
         let hint = verified["hint"].as_str().unwrap_or_else(|| panic!("{vendor}: {verified:#}"));
         if vendor == "oppo" {
             assert!(hint.contains("MasterSecret"), "{hint}");
@@ -261,6 +265,24 @@ async fn a_test_push_rings_a_phone_that_is_not_registered() {
         }
         bench.admin.refused("POST", &at, &json!({}), 400, "missing_field", Some("token")).await;
     }
+}
+
+/// Apple takes nothing but calls for a token that was made for calls.
+#[tokio::test]
+async fn a_test_push_is_of_the_kind_that_the_certificates_tokens_take() {
+    let bench = Bench::start().await;
+    let mut upload = bench.sims.upload("apns");
+    upload["options"] = json!({ "voip": true });
+    let made = bench.admin.ok("POST", &path("/certificates"), &upload).await;
+    let body = json!({ "token": token_of("apns", "tester", 1) });
+    let pushed = bench.admin.ok("POST", &format!("{}/test-push", at(&made)), &body).await;
+    assert_eq!(pushed["ok"], true, "{pushed:#}");
+    let shown = bench.sims.shown("apns");
+    assert!(shown[0].raw.to_string().contains("voip"), "{}", shown[0].raw);
+    upload["options"] = json!({ "live_activity": true });
+    let made = bench.admin.ok("POST", &path("/certificates"), &upload).await;
+    let trial = format!("{}/test-push", at(&made));
+    bench.admin.refused("POST", &trial, &body, 400, "no_test_push", Some("cert_id")).await;
 }
 
 #[tokio::test]

@@ -81,6 +81,12 @@ async fn what_waits_for_a_certificate_that_is_set_aside_rings_after_its_rotation
         let waiting = relay.explain(&taken["message_id"]).await;
         assert_eq!(waiting["deliveries"][0]["state"], "in_flight", "{waiting:#}");
     }
+    let blocked = lane(&relay, cert_id).await;
+    assert_eq!(blocked["condition"], "certificate_broken", "it does not run: {blocked}");
+    assert!(blocked["why"].as_str().is_some_and(|why| why.contains("vendors.xiaomi")), "{blocked}");
+    let waiting = relay.explain(&taken["message_id"]).await;
+    let advice = waiting["deliveries"][0]["advice"].as_str().expect("advice");
+    assert!(advice.starts_with(&format!("It waits: certificate {cert_id} is broken")), "{advice}");
     let path = relay.path(&format!("/certificates/{cert_id}"));
     assert_eq!(relay.admin.get(&path).await["status"], "broken");
     let rotated = relay.admin.put(&path, &json!({ "credential": right })).await;

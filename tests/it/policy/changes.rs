@@ -1,13 +1,16 @@
 //! What changed while a message waited counts when it is sent.
 
+use std::time::Duration;
+
 use offpush::account::Accounts;
+use offpush::config::sections::Engine;
 use offpush::model::id::{AppId, Conversation};
 use offpush::model::time::UnixMs;
 use offpush::store::StoreError;
 use serde_json::{Value, json};
 
 use crate::harness::{APP, Relay, Sims, text};
-use crate::policy::store;
+use crate::policy::{EVENING, Timed, store};
 
 /// One change: method, path below the user, body, and the reason it leads to.
 fn changes() -> Vec<(&'static str, &'static str, Value, &'static str)> {
@@ -49,6 +52,44 @@ async fn every_change_applies_to_what_is_already_queued() {
         each_rule_once(delivery);
     }
     assert!(sims.shown("fcm").is_empty());
+}
+
+/// What the last rule saw, and said, is what is told, not what was true when it was accepted.
+#[tokio::test]
+async fn a_refusal_before_sending_is_explained_by_what_the_relay_saw_then() {
+    let timed = Timed::start(Engine::Memory, &json!({ "name": "tests" })).await;
+    let relay = &timed.relay;
+    let midnight = EVENING.after(Duration::from_secs(2 * 3_600)).to_string();
+    let quiet = json!([{ "daily": {
+        "start": "22:00", "duration_s": 7_200, "time_zone": "Asia/Seoul" } },
+        { "daily": { "start": "21:00", "duration_s": 10_800, "time_zone": "UTC" } }]);
+    let off = json!({ "push_enabled": false, "do_not_disturb": quiet });
+    let cases = [
+        ("PUT", "/preferences", json!({ "do_not_disturb": quiet }), &*midnight, "(UTC)"),
+        ("PUT", "/preferences", off, "", "switched push off"),
+        (
+            "POST",
+            "/devices/xiaomi-1/state",
+            json!({ "state": "foreground" }),
+            "2026-01-01T22:05:",
+            "never reported the background",
+        ),
+    ];
+    for (number, (method, path, body, next, words)) in (0u32..).zip(cases) {
+        let user = format!("user-{number}");
+        relay.device(&user, "xiaomi", timed.cert_id, 1).await;
+        relay.admin.post(&format!("/v1/lanes/{}/pause", timed.cert_id), &json!({})).await;
+        let taken = relay.send(&text("mina", &user, number, "hi")).await;
+        relay.admin.call(method, &relay.path(&format!("/users/{user}{path}")), &body).await;
+        relay.admin.post(&format!("/v1/lanes/{}/resume", timed.cert_id), &json!({})).await;
+        let explained = relay.settled(&taken["message_id"]).await;
+        let delivery = &explained["deliveries"][0];
+        let known = delivery["next_allowed_at"].as_str();
+        let right = known.map_or(next.is_empty(), |at| !next.is_empty() && at.starts_with(next));
+        assert!(right, "{delivery:#}");
+        let advice = delivery["advice"].as_str().expect("advice");
+        assert!(advice.contains(words), "{advice}");
+    }
 }
 
 /// Every rule was asked at accept, and again before sending up to the one that refused.

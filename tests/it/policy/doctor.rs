@@ -39,7 +39,7 @@ async fn a_healthy_user_has_nothing_to_worry_about() {
     let checkup = checkup(&timed.relay).await;
     assert_eq!(checkup["status"], "ok", "{checkup:#}");
     let items = checkup["items"].as_array().expect("items");
-    assert_eq!(items.len(), 12);
+    assert_eq!(items.len(), 13);
     let last = items.iter().find(|one| one["item"] == "vendor_answers").expect("the item");
     assert_eq!(last["saw"]["last"]["verdict"], "accepted");
 }

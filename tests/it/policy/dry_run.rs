@@ -229,3 +229,38 @@ async fn compare(cases: Vec<Case>) {
     }
     assert!(reasons.len() > 12, "the cases are too tame: {reasons:?}");
 }
+
+/// What is too large is known before anybody sends it.
+#[tokio::test]
+async fn the_dry_run_refuses_what_no_vendor_could_be_sent() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    for vendor in crate::harness::VENDORS {
+        let cert_id = relay.certificate(&sims, vendor).await;
+        relay.device("joon", vendor, cert_id, 1).await;
+    }
+    let mut message = text("mina", "joon", 1, "hi");
+    message["OfflinePushInfo"] = json!({ "Ext": "x".repeat(4_000) });
+    let dry = relay.admin.post(&relay.path("/explain"), &message).await;
+    let real = relay.send(&message).await;
+    let real = relay.settled(&real["message_id"]).await;
+    let told = |explained: &Value| -> Vec<[Value; 4]> {
+        let deliveries = explained["deliveries"].as_array().expect("deliveries");
+        let refused = deliveries.iter().filter(|one| one["state"] == "refused");
+        let of = |one: &Value| {
+            let attempt = &one["attempts"][0];
+            let (code, status) = (attempt["code"].clone(), attempt["status"].clone());
+            [one["vendor"].clone(), one["advice"].clone(), code, status]
+        };
+        refused.map(of).collect()
+    };
+    let refused = told(&dry);
+    assert_eq!(refused, told(&real));
+    assert!(refused.len() >= 4, "{refused:?}");
+    for [vendor, advice, code, ..] in &refused {
+        assert_eq!(code, "payload_too_large");
+        let advice = advice.as_str().expect("advice");
+        let ours = advice.contains("shorten Ext") && advice.contains("nothing was sent");
+        assert!(ours, "{vendor}: {advice}");
+    }
+}

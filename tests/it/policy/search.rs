@@ -1,13 +1,15 @@
 //! Finding the messages an operator asks about.
 
-use offpush::model::id::MessageId;
+use offpush::config::sections::Engine;
+use offpush::explain::search::{Query, newest};
+use offpush::model::id::{AppId, MessageId};
 use offpush::model::time::UnixMs;
 use offpush::store::Batch;
 use offpush::trace::{self, Attempt, Step, StepResult};
 use serde_json::{Value, json};
 
-use crate::harness::{Relay, Sims, text};
-use crate::policy::store;
+use crate::harness::{APP, Relay, Sims, text};
+use crate::policy::{Timed, store};
 
 async fn found(relay: &Relay, query: &str) -> Vec<String> {
     let answer = relay.admin.get(&relay.path(&format!("/explain?{query}"))).await;
@@ -106,4 +108,29 @@ async fn pages_follow_each_other_without_gap_or_repeat_however_long_a_trace_is()
         }
         assert_eq!(pages, sent, "limit {limit}");
     }
+}
+
+#[tokio::test]
+async fn the_newest_messages_are_found_however_many_there_were_before() {
+    let timed = Timed::start(Engine::Memory, &json!({ "name": "tests" })).await;
+    let mut sent = Vec::new();
+    for random in 0..6 {
+        sent.push(id(&timed.relay.send(&text("mina", "joon", random, "hi")).await));
+        timed.skip_h(1);
+    }
+    let store = store(&timed.relay);
+    let ask = async |user: &str, most: usize, rows_max: usize| -> Vec<String> {
+        let query = Query { user: Some(user.into()), ..Query::default() };
+        let now = timed.clock.now();
+        let found = newest(&store, AppId(APP), &query, most, rows_max, now).await.expect("read");
+        found.iter().map(|trace| trace.message_id.to_string()).collect()
+    };
+    assert_eq!(ask("joon", 2, 1_000).await, sent[4..], "oldest first");
+    assert_eq!(ask("joon", 100, 1_000).await, sent);
+    assert_eq!(ask("nobody", 2, 1_000).await, Vec::<String>::new());
+    // Each window is as long as all before it: those that end an hour and two hours ago hold one
+    // message each, the next one two. One that cannot be read to its end tells nothing.
+    assert_eq!(ask("joon", 100, 1).await, sent[5..]);
+    assert_eq!(ask("joon", 100, 3).await, sent[4..]);
+    assert_eq!(ask("joon", 100, 4).await, sent[2..]);
 }
