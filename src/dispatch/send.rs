@@ -11,6 +11,7 @@ use crate::digest;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::Lane;
 use crate::dispatch::push::{Ready, targets};
+use crate::facts;
 use crate::model::id::{DeviceId, Token, UserId};
 use crate::model::message::{Message, Notice};
 use crate::model::reason::{Reason, Terminal};
@@ -176,24 +177,24 @@ impl Dispatch {
     pub(super) async fn look_again(
         &self,
         parcel: &mut Parcel,
-        said_there: &Message,
+        message: &Message,
     ) -> Result<Vec<Option<Said>>, StoreError> {
         let standings = self.standings(parcel).await?;
         let now = self.rooms.clock.now();
         let app = self.rooms.apps.get(parcel.app);
-        let digests = app.as_ref().is_some_and(|app| digest::wanted(app, said_there));
+        let digests = app.as_ref().is_some_and(|app| digest::wanted(app, message));
         let settings = self.rooms.facts.rule_settings(app.as_deref());
-        let mut message = crate::facts::of_message(said_there, parcel.message_id.accepted_at());
-        message.expires_at = parcel.expires_at;
+        let mut about = facts::of_message(message, parcel.message_id.accepted_at());
+        about.expires_at = parcel.expires_at;
         let mut said = Vec::with_capacity(parcel.deliveries.len());
         for (delivery, standing) in parcel.deliveries.iter().zip(&standings) {
             let account = &*standing.account;
             let asked = (&delivery.user, account);
-            let facts = &self.rooms.facts;
+            let known = &self.rooms.facts;
             let receiver =
-                facts.receiver(parcel.app, said_there, parcel.message_id, asked, now).await?;
+                known.receiver(parcel.app, message, parcel.message_id, asked, now).await?;
             let device = account.device(&delivery.device_id).map(|device| {
-                let mut facts = facts.device(parcel.app, said_there, device, now);
+                let mut facts = known.device(parcel.app, message, device, now);
                 let is_same = device.cert_id == parcel.cert_id && device.token == delivery.token;
                 facts.token_elsewhere = !(is_same && standing.owns_token);
                 facts
@@ -201,7 +202,7 @@ impl Dispatch {
             let facts = policy::Facts {
                 now,
                 phase: Phase::Send,
-                message: &message,
+                message: &about,
                 receiver: &receiver,
                 device: device.as_ref(),
                 settings: &settings,
