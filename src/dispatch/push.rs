@@ -73,6 +73,7 @@ impl Dispatch {
             }
             // That we are busy says nothing of the vendor, and is no try.
             Ok(None) => {
+                events::request_unanswered(ready.certificate.vendor.profile().name, "busy");
                 let until = self.rooms.clock.now().after(BUSY_WAIT);
                 vec![Said::Postponed { until }; open.len()]
             }
