@@ -38,6 +38,9 @@ use crate::transport::tls::{Mistrust, Roots, TlsConfigError};
 /// [`Transport::send`].
 const REPLAYS_MAX: usize = 1;
 
+/// The cause in metrics of a request for which every connection was taken.
+pub const BUSY: &str = "busy";
+
 /// Which HTTP a vendor speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {

@@ -3,8 +3,8 @@
 use crate::results::event::Command;
 use crate::telemetry::Metrics;
 use crate::telemetry::zeroes::{Labels, begin};
-use crate::transport::TransportError;
 use crate::transport::tls::Mistrust;
+use crate::transport::{BUSY, TransportError};
 use crate::vendor::receipt::{ReceiptError, ReceiptPost};
 use crate::vendor::{self, Verdict};
 
@@ -34,6 +34,7 @@ fn receipts() -> Vec<&'static str> {
 fn causes() -> Vec<&'static str> {
     let nothing = String::new;
     let mut causes = vec![
+        BUSY,
         TransportError::NotSent(nothing()).cause(),
         TransportError::Lost(nothing()).cause(),
         TransportError::Handshake(nothing()).cause(),

@@ -11,7 +11,7 @@ use crate::model::time::UnixMs;
 use crate::outcome::Said;
 use crate::queue::{Delivery, Held, Parcel};
 use crate::telemetry::events;
-use crate::transport::{Lane as Connections, Reply, Room, TransportError};
+use crate::transport::{BUSY, Lane as Connections, Reply, Room, TransportError};
 use crate::vendor::clocks::{self, Exchange};
 use crate::vendor::{
     AccessToken, Answer, Call, Notification, Push, Target, Vendor, Verdict, reply,
@@ -73,7 +73,7 @@ impl Dispatch {
             }
             // That we are busy says nothing of the vendor, and is no try.
             Ok(None) => {
-                events::request_unanswered(ready.certificate.vendor.profile().name, "busy");
+                events::request_unanswered(ready.certificate.vendor.profile().name, BUSY);
                 let until = self.rooms.clock.now().after(BUSY_WAIT);
                 vec![Said::Postponed { until }; open.len()]
             }
