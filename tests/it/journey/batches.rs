@@ -11,6 +11,7 @@ use offpush::store::memory::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, APP, Caller, Relay, Sims, text};
+use crate::stage::Stage;
 
 fn batch(messages: impl IntoIterator<Item = Value>) -> Value {
     json!({ "messages": messages.into_iter().collect::<Vec<_>>() })
@@ -123,4 +124,25 @@ async fn a_stop_in_order_loses_nothing_on_sled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_order_loses_nothing_on_redb() {
     a_stop_loses_nothing(Engine::Redb).await;
+}
+
+#[tokio::test]
+async fn a_relay_whose_port_is_taken_sends_nothing_of_what_is_queued() {
+    let mut stage = Stage::new(|_| {}).await;
+    let mut relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "huawei").await;
+    relay.device("joon", "huawei", cert_id, 1).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    relay.send(&text("mina", "joon", 1, "hello")).await;
+    relay.stop().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let free = stage.settings.listen;
+    stage.settings.listen = taken.local_addr().expect("its address");
+    let view = stage.view();
+    assert!(stage.try_start(&view).await.is_none(), "the port is taken");
+    assert_eq!(view.calls(), 0, "what is stored was left alone");
+    stage.settings.listen = free;
+    let relay = stage.start().await;
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
 }
