@@ -193,7 +193,7 @@ impl Dispatch {
             let receiver =
                 facts.receiver(parcel.app, said_there, parcel.message_id, asked, now).await?;
             let device = account.device(&delivery.device_id).map(|device| {
-                let mut facts = facts.device(parcel.app, said_there, device, now);
+                let mut facts = facts.device(parcel.app, said_there, device, false, now);
                 let is_same = device.cert_id == parcel.cert_id && device.token == delivery.token;
                 facts.token_elsewhere = !(is_same && standing.owns_token);
                 facts
