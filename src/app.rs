@@ -120,6 +120,7 @@ impl App {
         clock: Clock,
     ) -> anyhow::Result<App> {
         // Before anything is sent: a relay that cannot be reached must leave the queue alone.
+        let tls = front::tls::acceptor(&settings)?;
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("listen on {}", settings.listen))?;
@@ -217,7 +218,7 @@ impl App {
         drop_folder::read(&api, &settings.certs_dir).await;
         housekeeping::start(api.clone(), waiting, &settings, stopping.clone());
         digests::start(api.clone(), stopping.clone());
-        let front = front::serve(listener, api::router(api.clone()), &settings, stopping)?;
+        let front = front::serve(listener, tls, api::router(api.clone()), &settings, stopping);
         Ok(App {
             api,
             store,

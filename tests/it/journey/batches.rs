@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use offpush::app::App;
 use offpush::clock::Clock;
-use offpush::config::sections::Engine;
+use offpush::config::sections::{Engine, Tls};
 use offpush::model::time::UnixMs;
 use offpush::store::memory::MemoryStore;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ async fn a_stop_in_order_loses_nothing_on_redb() {
 }
 
 #[tokio::test]
-async fn a_relay_whose_port_is_taken_sends_nothing_of_what_is_queued() {
+async fn a_relay_that_cannot_listen_sends_nothing_of_what_is_queued() {
     let mut stage = Stage::new(|_| {}).await;
     let mut relay = stage.first().await;
     let cert_id = relay.certificate(&stage.sims, "huawei").await;
@@ -138,10 +138,17 @@ async fn a_relay_whose_port_is_taken_sends_nothing_of_what_is_queued() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let free = stage.settings.listen;
     stage.settings.listen = taken.local_addr().expect("its address");
-    let view = stage.view();
-    assert!(stage.try_start(&view).await.is_none(), "the port is taken");
-    assert_eq!(view.calls(), 0, "what is stored was left alone");
+    let refused = async |stage: &Stage, why: &str| {
+        let view = stage.view();
+        assert!(stage.try_start(&view).await.is_none(), "{why}");
+        assert_eq!(view.calls(), 0, "what is stored was left alone");
+    };
+    refused(&stage, "the port is taken").await;
     stage.settings.listen = free;
+    stage.settings.tls.cert_file = Some("absent.pem".into());
+    stage.settings.tls.key_file = Some("absent.pem".into());
+    refused(&stage, "there is no chain").await;
+    stage.settings.tls = Tls::default();
     let relay = stage.start().await;
     let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
     assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
