@@ -119,6 +119,12 @@ impl App {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> anyhow::Result<App> {
+        // Before anything is sent: a relay that cannot be reached must leave the queue alone.
+        let tls = front::tls::acceptor(&settings)?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("listen on {}", settings.listen))?;
+        let address = listener.local_addr().context("read the listening address")?;
         let secret = settings.secret_key().context("read secrets.key_file")?;
         let seal = Arc::new(Seal::new(&secret));
         let apps = Arc::new(Apps::open(store.clone(), seal.clone()).await.context("read apps")?);
@@ -148,7 +154,7 @@ impl App {
         let ingest = Arc::new(Ingest::new(
             store.clone(),
             clock.clone(),
-            dedupe.clone(),
+            dedupe,
             facts.clone(),
             hand_over,
             waiting.clone(),
@@ -210,13 +216,9 @@ impl App {
             body_bytes_max: usize::try_from(settings.http.body_bytes_max).unwrap_or(usize::MAX),
         });
         drop_folder::read(&api, &settings.certs_dir).await;
-        housekeeping::start(api.clone(), dedupe, waiting, &settings, stopping.clone());
+        housekeeping::start(api.clone(), waiting, &settings, stopping.clone());
         digests::start(api.clone(), stopping.clone());
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("listen on {}", settings.listen))?;
-        let address = listener.local_addr().context("read the listening address")?;
-        let front = front::serve(listener, api::router(api.clone()), &settings, stopping)?;
+        let front = front::serve(listener, tls, api::router(api.clone()), &settings, stopping);
         Ok(App {
             api,
             store,

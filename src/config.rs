@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use crate::config::limits::{Dedupe, Lanes, Presence, Queue, Trace};
+use crate::config::limits::{DeadLetters, Dedupe, Lanes, Presence, Queue, Trace};
 use crate::config::mistake::Mistakes;
 use crate::config::secret::SECRET_KEY_BYTES;
 use crate::config::sections::{
@@ -67,6 +67,8 @@ pub struct Settings {
     pub lanes: Lanes,
     /// What `explain` remembers.
     pub trace: Trace,
+    /// What was given up and may be sent again.
+    pub dead_letters: DeadLetters,
     /// When a device's last word is too old.
     pub presence: Presence,
     /// Where the vendors are.
@@ -97,6 +99,7 @@ impl Default for Settings {
             queue: Queue::default(),
             lanes: Lanes::default(),
             trace: Trace::default(),
+            dead_letters: DeadLetters::default(),
             presence: Presence::default(),
             vendors: Vendors::default(),
             callbacks: Callbacks::default(),

@@ -145,19 +145,6 @@ impl Dedupe {
         Dedupe { settings, front }
     }
 
-    /// The windows in force, each once.
-    pub fn windows(&self) -> Vec<Duration> {
-        let mut windows = vec![
-            NAMED_PUSH_WINDOW,
-            self.settings.c2c_window,
-            self.settings.group_window,
-            ALL_MEMBERS_WINDOW,
-        ];
-        windows.sort_unstable();
-        windows.dedup();
-        windows
-    }
-
     /// What makes this message the same as another.
     ///
     /// One-to-one: app, sender, sequence, random, content; the receivers are compared one by one,
@@ -292,7 +279,18 @@ pub fn outdated(window: Duration, now: UnixMs) -> std::ops::Range<Key> {
     start..identity.key(identity.bucket(now).saturating_sub(1))
 }
 
-/// The windows for which marks exist whose length is no longer a setting are found by their key.
+/// Every mark there may be, in the order of their windows.
+pub fn all_marks() -> std::ops::Range<Key> {
+    KeyBuilder::new(Class::Seen).prefix()
+}
+
+/// The key behind every mark of this window.
+pub fn behind(window: Duration) -> Key {
+    let window_s = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
+    KeyBuilder::new(Class::Seen).u32(window_s).prefix().end
+}
+
+/// The window with which a mark was made.
 pub fn window_of(key: &Key) -> Option<Duration> {
     let mut reader = KeyReader::new(Class::Seen, key)?;
     Some(Duration::from_secs(u64::from(reader.u32()?)))
@@ -386,14 +384,15 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_has_its_marks_removed() {
+    fn every_rule_has_marks_whose_window_is_known_by_their_key() {
         let dedupe = dedupe();
         let posted = message(1, "", "x");
         let rules = [DedupeRule::Chat, DedupeRule::NamedPush, DedupeRule::AllMembers { page: 5 }];
-        let windows = dedupe.windows();
         for rule in rules {
             let identity = dedupe.identity(APP, &posted, rule);
-            assert!(windows.contains(&identity.window), "{rule:?}");
+            let [key, _] = identity.keys(UnixMs(1_760_000_000_000));
+            assert_eq!(window_of(&key), Some(identity.window), "{rule:?}");
+            assert!(all_marks().contains(&key) && key < behind(identity.window), "{rule:?}");
         }
         let chat = dedupe.identity(APP, &posted, DedupeRule::Chat);
         let page = dedupe.identity(APP, &posted, DedupeRule::AllMembers { page: 5 });

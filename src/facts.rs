@@ -9,7 +9,7 @@ use crate::account::{Account, Accounts};
 use crate::credentials::{Certificate, Credentials};
 use crate::model::app::{App, HonourMute};
 use crate::model::certificate::{CertificateStatus, Privacy};
-use crate::model::device::Device;
+use crate::model::device::{Device, TokenState};
 use crate::model::id::{AppId, MessageId, UserId};
 use crate::model::message::{Element, Message};
 use crate::model::push_info::filled;
@@ -137,12 +137,38 @@ impl Facts {
         })
     }
 
-    /// Facts of one device that a message is for.
+    /// Whether a message is a call that rings as one on a device of this receiver. Then their other
+    /// devices need not ring: what falls back to an alert is a call for whom no token takes it
+    /// (trtc.io/document/77715). It is asked when a message is accepted and never again: a token
+    /// that comes later gets no call of this message, so the alert must go out.
+    pub fn rings_as_call(
+        &self,
+        app: AppId,
+        message: &Message,
+        account: &Account,
+        now: UnixMs,
+    ) -> bool {
+        account.devices.iter().any(|device| {
+            let Some(certificate) = self.credentials.get_of(app, device.cert_id) else {
+                return false;
+            };
+            certificate.info.options.voip
+                && is_call(&certificate, message)
+                && certificate.info.status(now) == CertificateStatus::Active
+                && device.token_state == TokenState::Live
+                && !device.presence.is_signed_out()
+                && now.since(device.seen_at) <= self.settings.stale_login
+        })
+    }
+
+    /// Facts of one device that a message is for. `rings_as_call` says that it rings as a call on a
+    /// device of the same receiver.
     pub fn device(
         &self,
         app: AppId,
         message: &Message,
         device: &Device,
+        rings_as_call: bool,
         now: UnixMs,
     ) -> DeviceFacts {
         let certificate = match self.credentials.get_of(app, device.cert_id) {
@@ -161,7 +187,10 @@ impl Facts {
             Some(certificate) => CertificateFacts::Known {
                 status: certificate.info.status(now),
                 mismatch: !certificate.vendor.profile().platforms.contains(&device.platform)
-                    || !takes(&certificate, message, device),
+                    || !takes(&certificate, message, device)
+                    || rings_as_call
+                        && is_call(&certificate, message)
+                        && !certificate.info.options.voip,
             },
         };
         DeviceFacts {
@@ -174,6 +203,11 @@ impl Facts {
             certificate,
         }
     }
+}
+
+/// Whether a certificate's vendor rings this message as a call where a token takes calls.
+fn is_call(certificate: &Certificate, message: &Message) -> bool {
+    certificate.vendor.own(&message.push).kind == Kind::Voip
 }
 
 /// Whether a device's token takes such a message. Apple calls a token dead that gets what it was
@@ -213,10 +247,15 @@ pub fn of_message(message: &Message, accepted_at: UnixMs) -> MessageFacts {
 }
 
 /// One custom element and no `Desc` anywhere: there is nothing to show
-/// (trtc.io/document/33527, the most often repeated cause of "push not received").
+/// (trtc.io/document/33527, the most often repeated cause of "push not received"). The same is true
+/// of a message that only changes a Live Activity.
 fn is_bare(message: &Message) -> bool {
-    let [Element::Custom { desc, .. }] = message.elements.as_slice() else { return false };
     let push = &message.push;
+    let desc = match message.elements.as_slice() {
+        [] => return message.notice.is_none() && !push.has_text(),
+        [Element::Custom { desc, .. }] => desc,
+        _ => return false,
+    };
     let mut contents = push.multi_language_content.iter();
     desc.is_empty()
         && filled(&push.desc).is_none()

@@ -136,6 +136,8 @@ struct Ready {
     born: Option<Born>,
     in_flight: i64,
     queued_bytes: i64,
+    /// Nobody has it yet, so that this is its only id.
+    is_first: bool,
 }
 
 impl Ingest {
@@ -201,7 +203,7 @@ impl Ingest {
                 Ok(posted) => {
                     let draft = self.draft(app, posted, rule, now);
                     match self.dedupe.front_hit(draft.front, now) {
-                        Some(of) => Some(self.repeat(app, &draft, of)),
+                        Some(of) => Some(self.common_repeat(app, &draft, of)),
                         None => {
                             drafts.push((index, draft));
                             None
@@ -269,7 +271,7 @@ impl Ingest {
         };
         let draft = Draft { only, ..self.draft(app, posted, DedupeRule::Chat, now) };
         if let Some(of) = self.dedupe.front_hit(draft.front, now) {
-            return Ok(self.repeat(app, &draft, of));
+            return Ok(self.common_repeat(app, &draft, of));
         }
         let ready = self.prepare(app, draft, &Seen::default(), now).await?;
         let taken = Commits::new(self, app, vec![None], now).finish(vec![(0, ready)]).await?;
@@ -323,6 +325,7 @@ impl Ingest {
             .filter(|user| seen.mark.received(user).is_none())
             .cloned()
             .collect();
+        let is_first = new.len() == draft.message.receivers.len();
         draft.identity.mark(seen, draft.message_id, new, now, &mut batch);
         let mut entry = Entry::default();
         for delivery in &decided.opening.deliveries {
@@ -341,7 +344,7 @@ impl Ingest {
             opening.deliveries.iter().filter(|delivery| delivery.ended.is_none()).count() as i64;
         let born = (!held.is_empty())
             .then(|| Born { birth: self.hand_over.announce(draft.message_id), parcels: held });
-        Ok(Ready { draft, batch, born, in_flight, queued_bytes })
+        Ok(Ready { draft, batch, born, in_flight, queued_bytes, is_first })
     }
 
     /// Adds the parcels: leased to this process when it can take them, else due at once.
@@ -384,7 +387,10 @@ impl Ingest {
 
     fn accepted(&self, ready: Ready, done: &mut Done) -> Taken {
         let Draft { message, message_id, front, .. } = ready.draft;
-        self.dedupe.remember(front, message_id);
+        // The cache in front knows one id for all receivers; the store knows each one's.
+        if ready.is_first {
+            self.dedupe.remember(front, message_id);
+        }
         self.waiting.grew(ready.in_flight, ready.queued_bytes);
         done.born.extend(ready.born);
         let kind = MessageKind::of(message.group.is_some());

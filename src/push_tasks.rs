@@ -4,6 +4,9 @@
 //! A task is one row. Before a page is sent its end is written down, and after it the next page's
 //! start; a page has one dedupe identity of its own. So a task that a stop or a crash interrupted
 //! goes on where it was, and no user gets it twice, whoever registers meanwhile.
+//!
+//! The message's life is the task's: it begins when the task is made, each page's message gets what
+//! is left of it, and when it is over so is the task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +22,7 @@ use crate::dedupe::DedupeRule;
 use crate::ingest::{Ingest, IngestError, Taken};
 use crate::model::addressed::addressed;
 use crate::model::id::{AppId, Partition, UserId, digest128};
-use crate::model::message::{RECEIVERS_MAX, Wire};
+use crate::model::message::{LIFE_TIME_S_MAX, RECEIVERS_MAX, Wire};
 use crate::model::time::UnixMs;
 use crate::store::keys::{Class, KeyBuilder};
 use crate::store::{Batch, Key, Scope, Store, StoreError};
@@ -56,7 +59,7 @@ pub struct Task {
     pub random: u32,
     /// When it was asked for.
     pub created_at: UnixMs,
-    /// When every user had been looked at.
+    /// When every user had been looked at, or the message's life was over.
     pub finished_at: Option<UnixMs>,
     /// Users looked at so far.
     pub users: u64,
@@ -232,6 +235,10 @@ impl PushTasks {
     /// Sends one page. What it notes in `task` is what is stored.
     async fn page(&self, task: &mut Task) -> Result<(), IngestError> {
         let Some(app) = self.apps.get(task.app) else { return self.finish(task).await };
+        let Some(message) = message_of(task, self.clock.now()) else {
+            tracing::warn!(task = task.task_id, users = task.users, "a push outlived its message");
+            return self.finish(task).await;
+        };
         let (users, receivers) = self.users_of_page(task).await?;
         let Some(last) = users.last() else { return self.finish(task).await };
         if task.until.is_none() {
@@ -241,7 +248,6 @@ impl PushTasks {
         }
         let after = task.after.as_ref().map_or("", UserId::as_str);
         let page = digest128(&[task.task_id.as_bytes(), after.as_bytes()]);
-        let message = named_after(task);
         let messages: Vec<Vec<u8>> =
             receivers.chunks(RECEIVERS_MAX).map(|users| addressed(&message, users)).collect();
         let messages: Vec<_> = messages.iter().map(|json| Wire::find(json)).collect();
@@ -304,10 +310,79 @@ fn row_of(task: &Task) -> Batch {
     Batch { put: vec![(key_of(task.app, &task.task_id), Bytes::from(row))], ..Batch::default() }
 }
 
-/// The task's message with its `TaskId`, by which push results know it.
-fn named_after(task: &Task) -> Vec<u8> {
+/// What is read of a task's message here.
+#[derive(Deserialize)]
+struct Life {
+    #[serde(rename = "MsgLifeTime")]
+    life_time_s: Option<u64>,
+}
+
+/// The task's message as it may be sent now: with its `TaskId`, by which push results know it, and
+/// with what is left of its life. `None` when that is nothing.
+fn message_of(task: &Task, now: UnixMs) -> Option<Vec<u8>> {
+    let given = serde_json::from_slice::<Life>(&task.message).ok().and_then(|it| it.life_time_s);
+    let life_s = given.unwrap_or(LIFE_TIME_S_MAX.into()).min(LIFE_TIME_S_MAX.into());
+    // An explicit zero is no life time: it says that the message is for who is online only.
+    let left_s = life_s.saturating_sub(now.since(task.created_at).as_secs());
+    if life_s > 0 && left_s == 0 {
+        return None;
+    }
     let rest = task.message.strip_prefix(b"{").unwrap_or(&task.message);
+    let rest = rest.strip_suffix(b"}").unwrap_or(rest);
     let mut json = format!("{{\"TaskId\":\"{}\",", task.task_id).into_bytes();
     json.extend_from_slice(rest);
-    json
+    // Of a field that is there twice, the last counts.
+    json.extend_from_slice(format!(",\"MsgLifeTime\":{left_s}}}").as_bytes());
+    Some(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::message::Message;
+
+    fn task(life: &str) -> Task {
+        let message = format!(
+            r#"{{"From_Account":"a","MsgRandom":1,"OfflinePushInfo":{{"Desc":"x"}}{life}}}"#
+        );
+        Task {
+            task_id: "push_1".to_owned(),
+            app: AppId(1),
+            random: 1,
+            created_at: UnixMs(1_760_000_000_000),
+            finished_at: None,
+            users: 0,
+            receivers: 0,
+            message: message.into_bytes(),
+            after: None,
+            until: None,
+        }
+    }
+
+    /// What a page that begins so much later says of its life; `None` when it does not begin.
+    fn left(life: &str, later_s: u64) -> Option<u32> {
+        let task = task(life);
+        let message = message_of(&task, task.created_at.after(Duration::from_secs(later_s)))?;
+        let message = Message::parse(&addressed(&message, &["b".into()])).expect("a message");
+        assert_eq!(message.task_id.as_deref(), Some("push_1"));
+        message.life_time_s
+    }
+
+    #[test]
+    fn each_page_gets_what_is_left_of_the_life_that_began_with_the_task() {
+        let hour = r#","MsgLifeTime":3600"#;
+        assert_eq!(left(hour, 0), Some(3_600));
+        assert_eq!(left(hour, 600), Some(3_000));
+        assert_eq!(left(hour, 3_599), Some(1));
+        assert_eq!(left(hour, 3_600), None);
+        assert_eq!(left("", 86_400), Some(LIFE_TIME_S_MAX - 86_400));
+        assert_eq!(left("", u64::from(LIFE_TIME_S_MAX)), None);
+        assert_eq!(left(r#","MsgLifeTime":99999999999"#, 1), Some(LIFE_TIME_S_MAX - 1));
+    }
+
+    #[test]
+    fn a_life_time_of_zero_stays_zero_however_late_the_page() {
+        assert_eq!(left(r#","MsgLifeTime":0"#, 0), Some(0));
+        assert_eq!(left(r#","MsgLifeTime":0"#, 86_400), Some(0));
+    }
 }

@@ -69,6 +69,14 @@ pub struct Registry {
     accounts: Accounts,
 }
 
+/// Every badge of a user shows this number from now on.
+fn show_unread(app: AppId, user: &UserId, account: &mut Account, unread: u32, batch: &mut Batch) {
+    for device in &mut account.devices {
+        device.unread = unread;
+        batch.put.push((badge_key(app, user, &device.device_id), counter(unread)));
+    }
+}
+
 impl Registry {
     /// A registry kept in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
@@ -223,12 +231,29 @@ impl Registry {
                 if known.is_none_or(|known| known < at) {
                     account.mark_read(conversation.clone(), at);
                 }
-                for device in &mut account.devices {
-                    let Some(unread) = unread else { break };
-                    device.unread = unread;
-                    batch.put.push((badge_key(app, user, &device.device_id), counter(unread)));
+                if let Some(unread) = unread {
+                    show_unread(app, user, account, unread, batch);
                 }
                 Ok(account.devices.clone())
+            })
+            .await
+    }
+
+    /// Notes how many messages a user has not read on the whole: what every badge shows from now
+    /// on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn set_unread(
+        &self,
+        app: AppId,
+        user: &UserId,
+        unread: u32,
+    ) -> Result<(), StoreError> {
+        self.accounts
+            .change(app, user, |account, batch| {
+                show_unread(app, user, account, unread, batch);
+                Ok(())
             })
             .await
     }

@@ -200,25 +200,42 @@ pub async fn replay(
         return Err(ApiError::bad("field_malformed", "life_time_s", message));
     }
     let life = Duration::from_secs(u64::from(life_s));
+    // A task of its own: what was queued is counted and sent even when the caller is gone by then.
+    let replaying = tokio::spawn(async move { replay_letters(&api, app.app, &given, life).await });
+    replaying
+        .await
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", LOST))?
+}
+
+const LOST: &str = "the relay failed while it replayed, ask again";
+
+/// Replays page after page, for at most half of the time that a request may take: the caller must
+/// hear how far it came.
+async fn replay_letters(
+    api: &Api,
+    app: AppId,
+    given: &Replay,
+    life: Duration,
+) -> Result<Json<Value>, ApiError> {
+    let enough_at = api.clock.instant() + api.request_timeout / 2;
     let (mut replayed, mut cursor): (usize, Option<String>) = (0, None);
     loop {
         let at = cursor.as_deref();
-        let (letters, next) =
-            dead_letters::list(&api.store, app.app, given.cert_id, at, PAGE).await?;
-        for (key, letter) in &letters {
-            let ids = given.message_ids.as_ref();
-            if ids.is_none_or(|ids| ids.contains(&letter.parcel.message_id)) {
-                let now = api.clock.now();
-                let queued = dead_letters::replay(&api.store, key, letter, life, now).await?;
-                replayed += usize::from(queued);
-            }
+        let (mut letters, next) =
+            dead_letters::list(&api.store, app, given.cert_id, at, PAGE).await?;
+        if let Some(ids) = &given.message_ids {
+            letters.retain(|(_, letter)| ids.contains(&letter.parcel.message_id));
         }
+        let now = api.clock.now();
+        let (queued, outcome) = dead_letters::replay(&api.store, &letters, life, now).await;
+        replayed += queued;
+        api.ingest.requeued(queued);
+        api.dispatch.look();
+        outcome?;
         cursor = next;
-        if cursor.is_none() || replayed >= REPLAY_MAX {
-            break;
+        let is_enough = replayed >= REPLAY_MAX || api.clock.instant() >= enough_at;
+        if cursor.is_none() || is_enough {
+            return Ok(Json(json!({ "replayed": replayed, "more": cursor.is_some() })));
         }
     }
-    api.ingest.requeued(replayed);
-    api.dispatch.look();
-    Ok(Json(json!({ "replayed": replayed, "more": cursor.is_some() })))
 }

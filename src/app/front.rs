@@ -17,6 +17,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::front::heard::Heard;
 use crate::config::Settings;
@@ -39,23 +40,21 @@ const HEADERS_BYTES_MAX: u32 = 32 * 1_024;
 /// Most headers of one HTTP/1.1 request.
 const HEADERS_MAX: usize = 64;
 
-/// Serves until told to stop, then finishes the requests that have begun.
-///
-/// # Errors
-/// When the TLS files cannot be used.
+/// Serves until told to stop, then finishes the requests that have begun. `tls` greets connections,
+/// when there is one.
 pub fn serve(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     router: Router,
     settings: &Settings,
     mut stopping: watch::Receiver<bool>,
-) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let tls = tls::acceptor(settings)?;
+) -> impl Future<Output = ()> + Send + use<> {
     let builder = builder(settings);
     let silence_max = Duration::from_secs(u64::from(settings.http.header_timeout_s));
     let unheard_max = Duration::from_secs(u64::from(settings.http.request_timeout_s));
     let connections = settings.http.connections_max as usize;
     let slots = Arc::new(Semaphore::new(connections));
-    Ok(async move {
+    async move {
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
@@ -90,7 +89,7 @@ pub fn serve(
         }
         drop(listener);
         graceful.shutdown().await;
-    })
+    }
 }
 
 async fn accept(

@@ -12,12 +12,13 @@ use crate::app::expiry;
 use crate::app::partitions::parted;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::dedupe::{self, Dedupe};
+use crate::dedupe;
 use crate::dispatch::lane::{CONDITIONS, LaneReport};
 use crate::ledger::Waiting;
 use crate::message_names;
 use crate::model::message::LIFE_TIME_S_MAX;
 use crate::model::time::UnixMs;
+use crate::outcome::dead_letters;
 use crate::statistics::{self, DAYS_KEPT, Day};
 use crate::store::keys::just_after;
 use crate::store::{Batch, Key, Scope, Store, StoreError};
@@ -56,16 +57,19 @@ const REST: u32 = 4;
 /// Starts the rounds; they end when the relay stops.
 pub fn start(
     api: Arc<Api>,
-    dedupe: Arc<Dedupe>,
     waiting: Arc<Waiting>,
     settings: &Settings,
     stopping: watch::Receiver<bool>,
 ) {
-    let keep = Duration::from_secs(u64::from(settings.trace.keep_h) * 3_600);
-    let bytes_max = settings.trace.bytes_max;
+    let hours = |hours: u32| Duration::from_secs(u64::from(hours) * 3_600);
+    let kept = Kept {
+        traces: hours(settings.trace.keep_h),
+        trace_bytes_max: settings.trace.bytes_max,
+        dead_letters: hours(settings.dead_letters.keep_h),
+    };
     tokio::spawn(measure(api.clone(), waiting, stopping.clone()));
     tokio::spawn(expiry::follow(api.clone(), stopping.clone()));
-    tokio::spawn(forget(api, dedupe, keep, bytes_max, stopping));
+    tokio::spawn(forget(api, kept, stopping));
 }
 
 async fn measure(api: Arc<Api>, waiting: Arc<Waiting>, mut stopping: watch::Receiver<bool>) {
@@ -107,26 +111,26 @@ fn in_flight(lanes: &[LaneReport]) -> BTreeMap<&'static str, usize> {
     counts
 }
 
-async fn forget(
-    api: Arc<Api>,
-    dedupe: Arc<Dedupe>,
-    keep: Duration,
-    bytes_max: u64,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let mut span = Span { wanted: keep, keep, acted_at: 0 };
+/// How long what an operator may set is kept.
+struct Kept {
+    traces: Duration,
+    trace_bytes_max: u64,
+    dead_letters: Duration,
+}
+
+async fn forget(api: Arc<Api>, kept: Kept, mut stopping: watch::Receiver<bool>) {
+    let mut span = Span { wanted: kept.traces, keep: kept.traces, acted_at: 0 };
     loop {
         tokio::select! {
             () = tokio::time::sleep(FORGET_EVERY) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
         let now = api.clock.now();
-        for window in dedupe.windows() {
-            remove(&api, dedupe::outdated(window, now), "seen marks").await;
-        }
+        report("seen marks", remove_marks(&api.store, &api.clock).await);
         let covered = oldest_trace(&api, now).await.map_or(Duration::ZERO, |at| now.since(at));
-        span.adjust(api.store.disk_bytes(), bytes_max, covered);
+        span.adjust(api.store.disk_bytes(), kept.trace_bytes_max, covered);
         remove(&api, trace::outdated(before(now, span.keep)), "traces").await;
+        report("dead letters", remove_letters(&api, kept.dead_letters).await);
         let first = Day::of(now).before(DAYS_KEPT);
         remove(&api, statistics::outdated(first), "statistics").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
@@ -172,11 +176,46 @@ fn before(now: UnixMs, span: Duration) -> UnixMs {
 }
 
 async fn remove(api: &Api, range: Range<Key>, what: &str) {
-    match remove_rows(&api.store, &api.clock, range).await {
+    report(what, remove_rows(&api.store, &api.clock, range).await);
+}
+
+fn report(what: &str, removed: Result<usize, StoreError>) {
+    match removed {
         Ok(0) => {}
         Ok(rows) => tracing::debug!(rows, what, "forgotten"),
         Err(error) => tracing::warn!(%error, what, "could not be forgotten yet"),
     }
+}
+
+/// Removes the seen marks that no repeat can meet any more, of every window that marks were made
+/// with: a window that is no longer a setting has left some too. Answers how many there were.
+///
+/// # Errors
+/// The store's; some may be gone already.
+pub async fn remove_marks(store: &Arc<dyn Store>, clock: &Clock) -> Result<usize, StoreError> {
+    let mut removed = 0;
+    let mut rest = dedupe::all_marks();
+    while let Some((first, _)) = store.scan(Scope::Everywhere, rest.clone(), 1).await?.pop() {
+        let window = dedupe::window_of(&first).ok_or(StoreError::Corrupt { key: first })?;
+        removed += remove_rows(store, clock, dedupe::outdated(window, clock.now())).await?;
+        rest.start = dedupe::behind(window);
+    }
+    Ok(removed)
+}
+
+/// Removes the dead letters of messages that were accepted longer ago than `keep`. Answers how many
+/// there were.
+///
+/// # Errors
+/// The store's; some may be gone already.
+pub async fn remove_letters(api: &Api, keep: Duration) -> Result<usize, StoreError> {
+    let at = before(api.clock.now(), keep);
+    let mut removed = 0;
+    for app in api.apps.all() {
+        let old = dead_letters::outdated(app.app, at);
+        removed += remove_rows(&api.store, &api.clock, old).await?;
+    }
+    Ok(removed)
 }
 
 /// Removes every row of a range; answers how many there were.
@@ -222,7 +261,40 @@ pub async fn remove_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::id::CertId;
+    use crate::dedupe::{Dedupe, DedupeRule, DedupeSettings, Seen};
+    use crate::model::id::{AppId, CertId, MessageId, Partition};
+    use crate::model::message::Message;
+    use crate::store::memory::MemoryStore;
+
+    /// Marks one message as seen, with a window of so many seconds.
+    async fn see(store: &Arc<dyn Store>, window_s: u64, now: UnixMs) {
+        let window = Duration::from_secs(window_s);
+        let settings =
+            DedupeSettings { c2c_window: window, group_window: window, front_entries: 1 };
+        let json = br#"{"From_Account":"a","To_Account":"b","MsgRandom":1,"MsgBody":[
+            {"MsgType":"TIMTextElem","MsgContent":{"Text":"x"}}]}"#;
+        let posted = Message::parse_posted(json).expect("a message");
+        let identity = Dedupe::new(settings).identity(AppId(1), &posted, DedupeRule::Chat);
+        let partition = Partition::of_hash(1);
+        let mut batch = Batch::default();
+        let id = MessageId::new(now, partition, 7);
+        identity.mark(&Seen::default(), id, vec!["b".into()], now, &mut batch);
+        store.commit(partition, batch).await.expect("marked");
+    }
+
+    #[tokio::test]
+    async fn marks_of_a_window_that_is_no_longer_a_setting_go_like_all_others() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let clock = Clock::starting_at(UnixMs(1_760_000_000_000));
+        for window_s in [60, 120, 3_600] {
+            see(&store, window_s, clock.now()).await;
+        }
+        assert_eq!(remove_marks(&store, &clock).await.expect("nothing yet"), 0);
+        clock.skip(Duration::from_secs(400));
+        assert_eq!(remove_marks(&store, &clock).await.expect("the short ones"), 2);
+        clock.skip(Duration::from_secs(3 * 3_600));
+        assert_eq!(remove_marks(&store, &clock).await.expect("the long one"), 1);
+    }
 
     #[test]
     fn a_vendor_without_a_lane_has_nothing_in_flight_and_a_lane_without_a_vendor_is_nobodys() {

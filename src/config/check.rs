@@ -66,6 +66,7 @@ const RANGES: &[Range] = ranges! {
     lanes.backoff_max_s: 1, DAY_S;
     trace.keep_h: 1, 24 * 365;
     trace.bytes_max: MIB, 64 * TIB;
+    dead_letters.keep_h: 8 * 24, 24 * 365;
     presence.foreground_expires_s: 1, 30 * DAY_S;
     presence.stale_login_days: 1, 3_650;
     drain.deadline_s: 0, 3_600;

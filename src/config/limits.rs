@@ -95,6 +95,21 @@ impl Default for Trace {
     }
 }
 
+/// `[dead_letters]`: what was given up and may be sent again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLetters {
+    /// For how many hours, counted from when the message was accepted. A message may live for
+    /// seven days before it is given up.
+    pub keep_h: u32,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        DeadLetters { keep_h: 720 }
+    }
+}
+
 /// `[presence]`: when a device's last word is too old to count.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -194,7 +194,7 @@ impl Dispatch {
             let receiver =
                 known.receiver(parcel.app, message, parcel.message_id, asked, now).await?;
             let device = account.device(&delivery.device_id).map(|device| {
-                let mut facts = known.device(parcel.app, message, device, now);
+                let mut facts = known.device(parcel.app, message, device, false, now);
                 let is_same = device.cert_id == parcel.cert_id && device.token == delivery.token;
                 facts.token_elsewhere = !(is_same && standing.owns_token);
                 facts

@@ -196,7 +196,8 @@ fn of_reason(reason: Reason, delivery: &DeliveryExplanation, grounds: Grounds<'_
         }
         Reason::CertMismatch => {
             "The certificate belongs to another vendor or platform than the device, or its tokens \
-             are for calls or Live Activities only: the client may report the wrong certificate id."
+             are for calls or Live Activities only: the client may report the wrong certificate \
+             id. A call rings on the receiver's device with a token for calls, and not here too."
         }
         Reason::TokenDead => {
             "The vendor called this token dead; the app must register again when it starts."

@@ -85,13 +85,14 @@ impl Decider {
             if account.devices.is_empty() && only.is_none() {
                 deliveries.push(ground.decide(user, &receiver, None));
             }
+            let calls = self.facts.rings_as_call(app.app, message, &account, now);
             let meant = |device: &&Device| {
                 only.is_none_or(|only| {
                     only.iter().any(|(of, id)| of == user && *id == device.device_id)
                 })
             };
             for device in account.devices.iter().filter(meant) {
-                let device_facts = self.facts.device(app.app, message, device, now);
+                let device_facts = self.facts.device(app.app, message, device, calls, now);
                 let opened = self.describe(app.app, device, device_facts);
                 let decision = ground.decide(user, &receiver, Some(opened));
                 if decision.ended.is_none() {

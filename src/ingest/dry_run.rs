@@ -39,10 +39,10 @@ impl Ingest {
             *row = self.store.get(draft.partition, key).await?;
         }
         let seen = draft.identity.read(rows, now)?;
-        if let Some(of) = repeated(&draft.message, &seen) {
+        if let Some(ids) = repeated(&draft.message, &seen) {
             let facts = facts::of_message(&draft.message, message_id.accepted_at());
             let settings = self.rule_settings(app);
-            let opening = repeat_opening(app, &draft.message, facts, settings, of);
+            let opening = repeat_opening(app, &draft.message, facts, settings, &ids);
             return Ok(Ok(Trace { message_id, opening, steps: Vec::new() }));
         }
         let decided =

@@ -86,9 +86,12 @@ impl Ingest {
                 *row = self.store.get(draft.partition, key).await?;
             }
             let seen = draft.identity.read(rows, now)?;
-            if let Some(of) = repeated(&draft.message, &seen) {
-                self.dedupe.remember(draft.front, of);
-                return Ok(self.repeat(app, &draft, of));
+            if let Some(ids) = repeated(&draft.message, &seen) {
+                // The cache in front knows one id for all receivers.
+                if let Some(of) = common(&ids) {
+                    self.dedupe.remember(draft.front, of);
+                }
+                return Ok(self.repeat(app, &draft, &ids));
             }
             let mut ready = self.prepare(app, draft, &seen, now).await?;
             let batch = std::mem::take(&mut ready.batch);
@@ -103,40 +106,53 @@ impl Ingest {
         Err(StoreError::Conflict.into())
     }
 
-    /// Answers a repeat and leaves a trace of it, which nobody waits for.
-    pub(super) fn repeat(&self, app: &App, draft: &Draft, of: MessageId) -> Taken {
+    /// Answers a repeat that the cache in front knows: under one id for all receivers.
+    pub(super) fn common_repeat(&self, app: &App, draft: &Draft, of: MessageId) -> Taken {
+        self.repeat(app, draft, &vec![of; draft.message.receivers.len()])
+    }
+
+    /// Answers a repeat and leaves a trace of it, which nobody waits for. `ids` are those under
+    /// which each receiver got it; the answer names the first.
+    fn repeat(&self, app: &App, draft: &Draft, ids: &[MessageId]) -> Taken {
+        let of = ids.first().copied().unwrap_or(draft.message_id);
         let facts = facts::of_message(&draft.message, draft.message_id.accepted_at());
         let settings = self.decider.facts().rule_settings(Some(app));
-        let opening = repeat_opening(app, &draft.message, facts, settings, of);
+        let opening = repeat_opening(app, &draft.message, facts, settings, ids);
         self.repeats.note(draft.message_id, opening);
         events::duplicate_dropped(of);
         Taken::Duplicate { message_id: draft.message_id, of }
     }
 }
 
-/// The message this one repeats, when every receiver has it already.
-pub(super) fn repeated(message: &Message, seen: &Seen) -> Option<MessageId> {
-    let received = |user| seen.mark.received(user);
-    let everyone = message.receivers.iter().all(|user| received(user).is_some());
-    message.receivers.first().and_then(received).filter(|_| everyone)
+/// The id under which each receiver has this message, when all have it already.
+pub(super) fn repeated(message: &Message, seen: &Seen) -> Option<Vec<MessageId>> {
+    message.receivers.iter().map(|user| seen.mark.received(user)).collect()
 }
 
-/// What `explain` shows of a repeat: one suppressed delivery per receiver.
+/// The one id among these, when there is only one.
+fn common(ids: &[MessageId]) -> Option<MessageId> {
+    let first = *ids.first()?;
+    ids.iter().all(|id| *id == first).then_some(first)
+}
+
+/// What `explain` shows of a repeat: one suppressed delivery per receiver, each naming the message
+/// under which that receiver got it.
 pub(super) fn repeat_opening(
     app: &App,
     message: &Message,
     facts: MessageFacts,
     settings: RuleSettings,
-    of: MessageId,
+    ids: &[MessageId],
 ) -> Opening {
     let mut opening = Opening::of(app.app, message, facts, settings);
     opening.deliveries = message
         .receivers
         .iter()
-        .map(|user| DeliveryOpening {
+        .zip(ids)
+        .map(|(user, of)| DeliveryOpening {
             user: user.clone(),
             receiver: ReceiverFacts {
-                duplicate_of: Some(of),
+                duplicate_of: Some(*of),
                 is_sender: *user == message.from,
                 push_enabled: true,
                 receive_option: 0,

@@ -350,6 +350,8 @@ mod tests {
             Some("To_Account"),
         );
         check_error(&with(r#""b""#, "1", ""), "90002", Some("MsgBody"));
+        let no_words = r#","OfflinePushInfo":{"MultiLanguageContent":[{"Language":"ko"}]}"#;
+        check_error(&with(r#""b""#, "1", no_words), "90002", Some("MsgBody"));
         check_error(&with(r#""b""#, "1", r#","MsgBody":{}"#), "90007", Some("MsgBody"));
         check_error(
             &with(r#""b""#, "1", r#","MsgBody":[{"MsgType":3}]"#),

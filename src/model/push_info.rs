@@ -55,6 +55,14 @@ pub struct Misfit {
 }
 
 impl OfflinePushInfo {
+    /// Whether it holds words to show, in any language.
+    pub fn has_text(&self) -> bool {
+        let either = |title, desc| filled(title).or(filled(desc)).is_some();
+        let mut contents = self.multi_language_content.iter();
+        either(&self.title, &self.desc)
+            || contents.any(|content| either(&content.title, &content.desc))
+    }
+
     /// Checks what Tencent's documents close: ranges, and sets of words and numbers. What is for
     /// vendors that the relay does not send to is left alone.
     ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Entry;
-use crate::model::id::{AppId, CertId, MessageId};
+use crate::model::id::{AppId, CertId, MessageId, Partition};
 use crate::model::message::Message;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Delivery, Parcel};
@@ -41,6 +41,13 @@ fn key_of(parcel: &Parcel, delivery: u16) -> Key {
 
 fn of_app(app: AppId) -> Range<Key> {
     KeyBuilder::new(Class::DeadLetter).u64(app.0).prefix()
+}
+
+/// The letters of an app whose messages were accepted before `at`.
+pub fn outdated(app: AppId, at: UnixMs) -> Range<Key> {
+    let first = MessageId::new(at, Partition::of_hash(0), 0);
+    let end = KeyBuilder::new(Class::DeadLetter).u64(app.0).u128(first.0).finish();
+    of_app(app).start..end
 }
 
 /// Adds a dead letter to the batch that ends its delivery.
@@ -120,18 +127,41 @@ fn read((key, row): Row) -> Result<(Key, DeadLetter), StoreError> {
     }
 }
 
-/// Puts a dead letter back into the queue with this much life left to it. Nothing happens when
-/// somebody did so already. Answers whether it is queued now.
-///
-/// # Errors
-/// The store's.
+/// Puts dead letters back into the queue together, with this much life left to each. Nothing
+/// happens to those that somebody put back already. Answers how many are queued now, and what kept
+/// the rest.
 pub async fn replay(
     store: &Arc<dyn Store>,
+    letters: &[(Key, DeadLetter)],
+    life: Duration,
+    now: UnixMs,
+) -> (usize, Result<(), StoreError>) {
+    let mut outcome = Ok(());
+    let mut batches = Vec::with_capacity(letters.len());
+    for (key, letter) in letters {
+        match revived(key, letter, life, now) {
+            Ok(batch) => batches.push((letter.parcel.message_id.partition(), batch)),
+            Err(error) => outcome = Err(error),
+        }
+    }
+    let mut queued = 0;
+    for committed in store.commit_all(batches).await {
+        match committed {
+            Ok(()) => queued += 1,
+            Err(StoreError::Conflict) => {}
+            Err(error) => outcome = Err(error),
+        }
+    }
+    (queued, outcome)
+}
+
+/// What puts one dead letter back into the queue.
+fn revived(
     key: &Key,
     letter: &DeadLetter,
     life: Duration,
     now: UnixMs,
-) -> Result<bool, StoreError> {
+) -> Result<Batch, StoreError> {
     let damaged = || StoreError::Corrupt { key: key.clone() };
     let row = postcard::to_allocvec(letter).map_err(|_| damaged())?;
     let message = Message::parse_stored(&letter.parcel.content).map_err(|_| damaged())?;
@@ -156,9 +186,23 @@ pub async fn replay(
     queue::put(parcel, Arc::new(message), now, &mut batch);
     entry.queue_grew(queue::bytes_in(&batch));
     entry.write(app, &mut batch);
-    match store.commit(letter.parcel.message_id.partition(), batch).await {
-        Ok(()) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
-        Err(error) => Err(error),
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_of_messages_from_before_a_time_are_one_range_of_each_app() {
+        let at = UnixMs(1_760_000_000_000);
+        let key = |app: u64, ms: u64| {
+            let id = MessageId::new(UnixMs(ms), Partition::of_hash(1_023), u64::MAX);
+            KeyBuilder::new(Class::DeadLetter).u64(app).u128(id.0).u16(3).finish()
+        };
+        let old = outdated(AppId(7), at);
+        assert!(old.contains(&key(7, 0)) && old.contains(&key(7, at.0 - 1)));
+        assert!(!old.contains(&key(7, at.0)), "what came at that time is kept");
+        assert!(!old.contains(&key(6, 1)) && !old.contains(&key(8, 1)), "others' are others'");
     }
 }

@@ -243,7 +243,7 @@ impl Hook<'_> {
         let user = UserId::from(self.given.id("Report_Account", BAD_PARAMETER)?.as_str());
         let peer = UserId::from(self.given.id("Peer_Account", BAD_PARAMETER)?.as_str());
         let now = self.api.clock.now();
-        let unread = self.given.number("UnreadMsgNum").and_then(|n| u32::try_from(n).ok());
+        let unread = self.unread();
         let at = match self.given.number("LastReadTime").and_then(|s| u64::try_from(s).ok()) {
             Some(seconds) if unread != Some(0) => UnixMs::from_secs(seconds).after(WITHIN_SECOND),
             _ => self.happened_at(now),
@@ -264,8 +264,20 @@ impl Hook<'_> {
         Ok(fields(json!({})))
     }
 
+    /// How many messages the user has not read on the whole; nothing when the number is none.
+    fn unread(&self) -> Option<u32> {
+        self.given.number("UnreadMsgNum").and_then(|number| u32::try_from(number).ok())
+    }
+
     async fn withdrawn(&self) -> Answer {
         let key: String = self.given.required("MsgKey", 90_054)?;
+        // True whether the relay knows the message or not, and before a notice takes its place.
+        if let Some(unread) = self.unread()
+            && self.given.raw("To_Account").is_some()
+        {
+            let user = UserId::from(self.given.id("To_Account", 90_003)?.as_str());
+            self.api.registry.set_unread(self.app.app, &user, unread).await?;
+        }
         withdraw_named(self.api, self.app, Name::Key(&key)).await?;
         Ok(fields(json!({})))
     }

@@ -20,7 +20,7 @@ use crate::model::message::{
     BODY_BYTES_MAX, Invalid, LIFE_TIME_S_MAX, MENTIONS_BYTES_MAX, Message, NAME_BYTES_MAX, Notice,
     PUSH_INFO_BYTES_MAX, Posted, WITH_MUTE, WORD_BYTES_MAX,
 };
-use crate::model::push_info::{OfflinePushInfo, filled};
+use crate::model::push_info::OfflinePushInfo;
 
 macro_rules! wire_fields {
     ($($name:literal => $field:ident,)*) => {
@@ -213,9 +213,10 @@ impl<'a> Wire<'a> {
         let push = push_info(self.push)?;
         check(&push)?;
         let notice = optional::<Notice>(self.notice, "Notice", "10004")?;
-        let says_nothing = filled(&push.title).is_none() && filled(&push.desc).is_none();
+        let says_nothing = !push.has_text() && push.apns_info.live_activity.is_none();
         if elements.is_empty() && says_nothing && notice.is_none() {
-            let message = "MsgBody, or OfflinePushInfo with a Title or Desc, is required";
+            let message = "MsgBody, or OfflinePushInfo with a Title or Desc in any language, or \
+                with a LiveActivity, is required";
             return Err(Invalid::new("90002", "MsgBody", message));
         }
         let control = optional::<Vec<Name<'_>>>(self.control, "SendMsgControl", "10004")?;

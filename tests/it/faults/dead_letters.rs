@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use offpush::app::housekeeping::remove_letters;
+use offpush::store::faulty::Hold;
 use serde_json::{Value, json};
 
 use crate::faults::fault;
-use crate::harness::{VENDORS, text};
+use crate::harness::{Relay, VENDORS, text, until};
 use crate::stage::Stage;
 
 async fn a_dead_letter_and_its_replay(vendor: &str) {
@@ -73,7 +75,7 @@ async fn what_died_behind_an_open_breaker_keeps_the_vendors_last_words() {
     let mut message = text("mina", "joon", 1, "late");
     message["MsgLifeTime"] = json!(30);
     let taken = relay.send(&message).await;
-    crate::harness::until("it was tried", async || {
+    until("it was tried", async || {
         let explained = relay.explain(&taken["message_id"]).await;
         explained["deliveries"][0]["attempts"] != json!([])
     })
@@ -90,4 +92,63 @@ async fn what_died_behind_an_open_breaker_keeps_the_vendors_last_words() {
     relay.admin.post(&relay.path("/dead-letters/replay"), &json!({ "life_time_s": 5 })).await;
     let ledger = stage.settle(&relay, Duration::from_secs(6)).await;
     assert_eq!(ledger["terminals"], json!({ "expired": 1 }));
+}
+
+/// So many users, each with a phone, whose only message died at the vendor.
+async fn many_letters(stage: &Stage, relay: &Relay, users: usize) {
+    let cert_id = relay.certificate(&stage.sims, "huawei").await;
+    let receivers: Vec<_> = (0..users).map(|user| format!("u{user}")).collect();
+    for user in &receivers {
+        relay.device(user, "huawei", cert_id, 1).await;
+    }
+    let action = json!({ "status": 500 });
+    fault(stage, json!({ "vendor": "huawei", "match": { "path": "/v1" }, "action": action }));
+    let mut message = text("mina", "", 1, "late");
+    message["To_Account"] = json!(receivers);
+    message["MsgLifeTime"] = json!(60);
+    relay.send(&message).await;
+    let ledger = stage.settle(relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "dead_letter": users }));
+    stage.sims.server.faults().clear();
+}
+
+#[tokio::test]
+async fn a_replay_that_takes_long_stops_in_time_and_says_that_there_is_more() {
+    let stage = Stage::new(|settings| settings.http.request_timeout_s = 600).await;
+    let mut first = stage.first().await;
+    many_letters(&stage, &first, 300).await;
+    first.stop().await;
+    let view = stage.view();
+    let relay = stage.try_start(&view).await.expect("a relay");
+    let path = relay.path("/dead-letters/replay");
+    view.hold_commits(Some(Hold::After));
+    let body = json!({});
+    let mut replaying = std::pin::pin!(relay.admin.post(&path, &body));
+    let applied =
+        until("a page is queued", async || relay.admin.get("/v1/ledger").await["in_flight"] == 256);
+    tokio::select! {
+        answer = &mut replaying => panic!("answered before the commit: {answer}"),
+        () = applied => {}
+    }
+    stage.clock.skip(Duration::from_secs(300));
+    view.hold_commits(None);
+    assert_eq!(replaying.await, json!({ "replayed": 256, "more": true }));
+    assert_eq!(relay.admin.post(&path, &body).await, json!({ "replayed": 44, "more": false }));
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 300 }));
+}
+
+#[tokio::test]
+async fn dead_letters_are_forgotten_when_they_were_kept_long_enough() {
+    let stage = Stage::new(|_| {}).await;
+    let relay = stage.first().await;
+    many_letters(&stage, &relay, 2).await;
+    let api = &relay.app.as_ref().expect("running").api;
+    let keep = Duration::from_secs(3_600);
+    assert_eq!(remove_letters(api, keep).await.expect("removed"), 0);
+    stage.pass(&relay, keep);
+    assert_eq!(remove_letters(api, keep).await.expect("removed"), 2);
+    assert_eq!(relay.admin.get(&relay.path("/dead-letters")).await["dead_letters"], json!([]));
+    let ledger = stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(ledger["terminals"], json!({ "dead_letter": 2 }), "they count as before");
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use offpush::app::App;
 use offpush::clock::Clock;
-use offpush::config::sections::Engine;
+use offpush::config::sections::{Engine, Tls};
 use offpush::model::time::UnixMs;
 use offpush::store::memory::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, APP, Caller, Relay, Sims, text};
+use crate::stage::Stage;
 
 fn batch(messages: impl IntoIterator<Item = Value>) -> Value {
     json!({ "messages": messages.into_iter().collect::<Vec<_>>() })
@@ -123,4 +124,32 @@ async fn a_stop_in_order_loses_nothing_on_sled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_order_loses_nothing_on_redb() {
     a_stop_loses_nothing(Engine::Redb).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_cannot_listen_sends_nothing_of_what_is_queued() {
+    let mut stage = Stage::new(|_| {}).await;
+    let mut relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "huawei").await;
+    relay.device("joon", "huawei", cert_id, 1).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    relay.send(&text("mina", "joon", 1, "hello")).await;
+    relay.stop().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let free = stage.settings.listen;
+    stage.settings.listen = taken.local_addr().expect("its address");
+    let refused = async |stage: &Stage, why: &str| {
+        let view = stage.view();
+        assert!(stage.try_start(&view).await.is_none(), "{why}");
+        assert_eq!(view.calls(), 0, "what is stored was left alone");
+    };
+    refused(&stage, "the port is taken").await;
+    stage.settings.listen = free;
+    stage.settings.tls.cert_file = Some("absent.pem".into());
+    stage.settings.tls.key_file = Some("absent.pem".into());
+    refused(&stage, "there is no chain").await;
+    stage.settings.tls = Tls::default();
+    let relay = stage.start().await;
+    let ledger = stage.settle(&relay, Duration::from_secs(1)).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 1 }));
 }

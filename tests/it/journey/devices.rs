@@ -170,7 +170,7 @@ async fn a_token_for_calls_or_an_activity_gets_nothing_else() {
     };
     let cases = [
         (json!({}), "pushed", "cert_mismatch", "cert_mismatch"),
-        (json!({ "ApnsInfo": { "IsVoipPush": 1 } }), "pushed", "pushed", "cert_mismatch"),
+        (json!({ "ApnsInfo": { "IsVoipPush": 1 } }), "cert_mismatch", "pushed", "cert_mismatch"),
         (activity("ride-7"), "pushed", "cert_mismatch", "pushed"),
         (activity("ride-8"), "pushed", "cert_mismatch", "cert_mismatch"),
     ];
@@ -186,6 +186,98 @@ async fn a_token_for_calls_or_an_activity_gets_nothing_else() {
             assert_eq!(said, Some(expected), "{device}: {one:#}");
         }
     }
+}
+
+/// What became of a call on the devices of `joon`, in the order of their names.
+async fn call(relay: &Relay, random: u32) -> Vec<Value> {
+    let mut message = text("mina", "joon", random, "hello");
+    message["OfflinePushInfo"] = json!({ "ApnsInfo": { "IsVoipPush": 1 } });
+    let taken = relay.send(&message).await;
+    let explained = relay.settled(&taken["message_id"]).await;
+    let mut ended: Vec<_> = explained["deliveries"].as_array().expect("deliveries").clone();
+    ended.sort_by_key(|one| one["device_id"].as_str().map(str::to_owned));
+    ended.iter().map(|one| json!(one["reason"].as_str().or(one["state"].as_str()))).collect()
+}
+
+#[tokio::test]
+async fn a_call_is_an_alert_only_where_no_token_of_the_receiver_takes_calls() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let alerts = relay.certificate(&sims, "apns").await;
+    relay.device("joon", "apns", alerts, 1).await;
+    let mut upload = sims.upload("apns");
+    upload["options"] = json!({ "voip": true });
+    let created = relay.admin.post(&relay.path("/certificates"), &upload).await;
+    let calls = created["cert_id"].as_u64().expect("a cert_id");
+    assert_eq!(call(&relay, 1).await, ["pushed"]);
+    // The token for calls came too late for this one, which must ring nevertheless.
+    pause(&relay, alerts, true).await;
+    let mut waits = text("mina", "joon", 2, "hello");
+    waits["OfflinePushInfo"] = json!({ "ApnsInfo": { "IsVoipPush": 1 } });
+    let waits = relay.send(&waits).await;
+    relay.device("joon", "apns", calls, 2).await;
+    pause(&relay, alerts, false).await;
+    let explained = relay.settled(&waits["message_id"]).await;
+    assert_eq!(explained["deliveries"][0]["state"], "pushed", "{explained:#}");
+    assert_eq!(call(&relay, 3).await, ["cert_mismatch", "pushed"]);
+    let state = relay.path("/users/joon/devices/apns-2/state");
+    relay.admin.post(&state, &json!({ "state": "logged_out" })).await;
+    assert_eq!(call(&relay, 4).await, ["pushed", "logged_out"]);
+    relay.device("joon", "apns", calls, 2).await;
+    let disabled = relay.path(&format!("/certificates/{calls}"));
+    relay.admin.put(&disabled, &json!({ "enabled": false })).await;
+    assert_eq!(call(&relay, 5).await, ["pushed", "cert_disabled"]);
+}
+
+#[tokio::test]
+async fn a_push_that_only_changes_a_live_activity_is_taken_and_shows_nothing_elsewhere() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let apple = relay.certificate(&sims, "apns").await;
+    relay.device("joon", "apns", apple, 1).await;
+    let other = relay.certificate(&sims, "huawei").await;
+    relay.device("joon", "huawei", other, 1).await;
+    let mut message = text("mina", "joon", 1, "");
+    message.as_object_mut().expect("an object").remove("MsgBody");
+    message["OfflinePushInfo"] = json!({ "ApnsInfo": { "LiveActivity": {
+        "LaId": "ride-7", "Event": "update", "ContentState": { "minutes": 5 } } } });
+    let taken = relay.send(&message).await;
+    assert_eq!(taken["status"], "accepted", "{taken}");
+    let explained = relay.settled(&taken["message_id"]).await;
+    for delivery in explained["deliveries"].as_array().expect("deliveries") {
+        let is_apple = delivery["vendor"] == "apns";
+        let expected = if is_apple { "pushed" } else { "empty_custom_desc" };
+        let said = delivery["reason"].as_str().or(delivery["state"].as_str());
+        assert_eq!(said, Some(expected), "{delivery:#}");
+    }
+    assert!(sims.shown("huawei").is_empty());
+}
+
+#[tokio::test]
+async fn a_push_in_other_languages_only_is_taken_and_has_words_for_every_reader() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let cert_id = relay.certificate(&sims, "huawei").await;
+    for (user, locale) in [("joon", "ko-KR"), ("ava", "fr")] {
+        let path = relay.path(&format!("/users/{user}/devices/phone"));
+        let token = crate::harness::token_of("huawei", user, 1);
+        let body = json!({ "cert_id": cert_id, "token": token, "platform": "android",
+                           "locale": locale });
+        relay.admin.put(&path, &body).await;
+    }
+    let mut message = text("mina", "", 1, "");
+    message.as_object_mut().expect("an object").remove("MsgBody");
+    message["To_Account"] = json!(["joon", "ava"]);
+    message["OfflinePushInfo"] =
+        json!({ "MultiLanguageContent": [{ "Language": "ko", "Title": "소식" }] });
+    let taken = relay.send(&message).await;
+    assert_eq!(taken["status"], "accepted", "{taken}");
+    relay.settled(&taken["message_id"]).await;
+    let mut shown: Vec<_> = sims.shown("huawei").into_iter().map(|shown| shown.body).collect();
+    shown.sort();
+    assert_eq!(shown.len(), 2);
+    assert!(shown.contains(&"소식".to_owned()), "{shown:?}");
+    assert!(shown.iter().all(|body| !body.is_empty()));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::harness::{Relay, Sims, text, token_of};
+use crate::policy::traced;
 
 const USERS: [&str; 4] = ["ava", "ben", "cho", "dae"];
 
@@ -82,5 +83,42 @@ async fn run_all(cases: Vec<Vec<Event>>) {
         }
         assert_eq!(rung, expected, "{events:?}");
         sims.server.phones().clear();
+    }
+}
+
+/// Under which message each receiver of a repeat has it, as `explain` says.
+async fn originals(relay: &Relay, taken: &Value) -> Vec<Value> {
+    traced(relay, &taken["message_id"]).await;
+    let explained = relay.explain(&taken["message_id"]).await;
+    let deliveries = explained["deliveries"].as_array().expect("deliveries");
+    deliveries.iter().map(|delivery| delivery["duplicate_of"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_repeat_names_for_each_receiver_the_message_that_one_got() {
+    let sims = Sims::start().await;
+    let relay = Relay::start(&sims).await;
+    let send = async |random: u32, to: &[&str]| {
+        let mut message = text("mina", "", random, "hello");
+        message["To_Account"] = json!(to);
+        relay.send(&message).await
+    };
+    let (a, b) = (send(1, &["ava"]).await, send(1, &["ben"]).await);
+    // Once by the store, once by what is in memory.
+    for _ in 0..2 {
+        let both = send(1, &["ava", "ben"]).await;
+        assert_eq!((&both["status"], &both["of"]), (&json!("duplicate"), &a["message_id"]));
+        let each = [a["message_id"].clone(), b["message_id"].clone()];
+        assert_eq!(originals(&relay, &both).await, each);
+    }
+    // A message that only some of its receivers had is theirs who had it not.
+    let (a, b) = (send(2, &["ava"]).await, send(2, &["ava", "ben"]).await);
+    assert_eq!(b["status"], "accepted");
+    assert_eq!(originals(&relay, &b).await, [a["message_id"].clone(), Value::Null]);
+    for _ in 0..2 {
+        let both = send(2, &["ava", "ben"]).await;
+        assert_eq!((&both["status"], &both["of"]), (&json!("duplicate"), &a["message_id"]));
+        let each = [a["message_id"].clone(), b["message_id"].clone()];
+        assert_eq!(originals(&relay, &both).await, each);
     }
 }

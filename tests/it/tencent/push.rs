@@ -1,10 +1,14 @@
 //! Pure pushes: to named users and to all members.
 
+use std::time::Duration;
+
 use offpush::config::sections::Engine;
 use offpush::model::id::AppId;
+use offpush::store::faulty::Hold;
 use serde_json::{Value, json};
 
 use crate::harness::{APP, Relay, until};
+use crate::stage::Stage;
 use crate::tencent::{Door, push, with};
 
 const NAMED: &str = "timpush/batch";
@@ -227,4 +231,41 @@ async fn a_push_to_all_goes_on_after_a_restart() {
     door.relay.ledger().await;
     registered.sort();
     assert_eq!(door.shown("to everybody"), registered);
+}
+
+#[tokio::test]
+async fn a_push_to_all_that_a_stop_kept_beyond_its_life_rings_nobody_and_ends() {
+    let stage = Stage::new(|_| {}).await;
+    let mut first = stage.first().await;
+    let cert_id = first.certificate(&stage.sims, "huawei").await;
+    first.device("joon", "huawei", cert_id, 1).await;
+    first.stop().await;
+    let view = stage.view();
+    let mut relay = stage.try_start(&view).await.expect("a relay");
+    let tasks = |relay: &Relay| relay.app.as_ref().expect("running").api.front_door.tasks.clone();
+    let (making, listing) = (tasks(&relay), tasks(&relay));
+    let message = json!({ "From_Account": "administrator", "MsgRandom": 5, "MsgLifeTime": 60,
+                          "OfflinePushInfo": { "Title": "News", "Desc": "sale" } });
+    // It dies when the task is written and nothing of it done.
+    view.hold_commits(Some(Hold::After));
+    let message = message.to_string().into_bytes();
+    let made = tokio::spawn(async move { making.make(AppId(APP), 5, message).await });
+    until("it is written", async || {
+        relay.admin.get("/healthz").await;
+        listing.list(AppId(APP)).await.expect("tasks").len() == 1
+    })
+    .await;
+    view.crash();
+    view.hold_commits(None);
+    made.await.expect("no panic").expect("made");
+    relay.app.take().expect("running").abandon().await;
+    stage.clock.skip(Duration::from_secs(60));
+    let relay = stage.start().await;
+    let listing = tasks(&relay);
+    until("it is finished", async || {
+        relay.admin.get("/healthz").await;
+        listing.list(AppId(APP)).await.expect("tasks")[0].finished_at.is_some()
+    })
+    .await;
+    assert_eq!(relay.admin.get("/v1/ledger").await["accepted"], 0);
 }

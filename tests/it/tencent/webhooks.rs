@@ -299,9 +299,11 @@ async fn a_withdrawn_message_does_not_ring() {
     let group = door.hook_ok(&group(2, "oops")).await;
     let withdrawn = json!({ "CallbackCommand": "C2C.CallbackAfterMsgWithDraw",
                             "From_Account": "mina", "To_Account": "joon",
-                            "MsgKey": "902_1_1760000000", "UnreadMsgNum": 0 });
+                            "MsgKey": "902_1_1760000000", "UnreadMsgNum": 7 });
     door.hook_ok(&withdrawn).await;
-    door.hook_ok(&withdrawn).await;
+    door.hook_ok(&with(&withdrawn, "UnreadMsgNum", json!(-1))).await;
+    let devices = door.relay.admin.get(&door.relay.path("/users/joon/devices")).await;
+    assert_eq!(devices["devices"][0]["unread"], 7, "a number below zero is none");
     let recalled = json!({ "CallbackCommand": "Group.CallbackAfterRecallMsg",
                            "GroupId": "@TGS#1A", "MsgSeqList": [{ "MsgSeq": 88 }] });
     door.hook_ok(&recalled).await;
