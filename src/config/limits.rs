@@ -55,6 +55,9 @@ impl Default for Queue {
 pub struct Lanes {
     /// Most requests of one lane in flight at a time.
     pub in_flight_max: usize,
+    /// Parcels that all lanes together hold in memory, in MiB of their rows; the rest wait in the
+    /// store.
+    pub memory_mb: usize,
     /// Longest wait for a vendor's whole answer, connecting included, in seconds.
     pub request_deadline_s: u32,
     /// Failures in a row that open the breaker.
@@ -69,6 +72,7 @@ impl Default for Lanes {
     fn default() -> Self {
         Lanes {
             in_flight_max: 512,
+            memory_mb: 64,
             request_deadline_s: 20,
             breaker_failures: 10,
             backoff_base_ms: 500,

@@ -17,12 +17,14 @@ use crate::queue::handover::FullLanes;
 use crate::queue::{Held, ParcelId};
 use crate::telemetry::events;
 
+pub mod memory;
 mod pace;
 mod report;
 mod waiting;
 
 pub use report::{CONDITIONS, LaneReport};
 
+use memory::Memory;
 use pace::{Pace, TOGETHER_MAX};
 use waiting::Waiting;
 
@@ -57,13 +59,18 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// An empty lane.
-    pub fn new(cert_id: CertId, settings: &DispatchSettings, full: Arc<FullLanes>) -> Self {
+    /// An empty lane. What it holds counts in `memory`.
+    pub fn new(
+        cert_id: CertId,
+        settings: &DispatchSettings,
+        full: Arc<FullLanes>,
+        memory: Arc<Memory>,
+    ) -> Self {
         let breaker =
             Breaker::new(settings.breaker_failures, settings.breaker_base, settings.breaker_max);
         Lane {
             cert_id,
-            waiting: Mutex::new(Waiting::default()),
+            waiting: Mutex::new(Waiting::new(memory)),
             pace: Mutex::new(Pace::new(breaker)),
             wake: Notify::new(),
             generation: AtomicU32::new(1),
@@ -116,7 +123,7 @@ impl Lane {
     /// Takes a parcel that could go since `since`; gives it back when there is no room.
     pub fn push(&self, held: Held, since: UnixMs) -> Option<Held> {
         let mut waiting = self.waiting();
-        if waiting.len() >= self.parcels_max {
+        if waiting.len() >= self.parcels_max || waiting.held().lacks(held.row.len()) > 0 {
             drop(waiting);
             if !self.behind.load(Ordering::Relaxed) {
                 self.fell_behind(Some(since));
@@ -129,9 +136,20 @@ impl Lane {
         None
     }
 
-    /// How many more parcels fit.
+    /// How many more parcels fit; about, when it is their size that limits them.
     pub fn room(&self) -> usize {
-        self.parcels_max.saturating_sub(self.waiting().len())
+        let waiting = self.waiting();
+        let by_number = self.parcels_max.saturating_sub(waiting.len());
+        by_number.min(waiting.held().room_for())
+    }
+
+    /// Whether a row of so many bytes fits beside others that come before it.
+    pub fn fits(&self, row: usize, before: usize) -> bool {
+        let waiting = self.waiting();
+        match before {
+            0 => waiting.held().lacks(row) == 0,
+            _ => before + row <= waiting.held().room(),
+        }
     }
 
     /// Whether this lane has this parcel, waiting or at the vendor.
@@ -247,12 +265,18 @@ impl Lane {
     /// Whether rows were left in the store and there is room for them again.
     pub fn wants_more(&self) -> bool {
         let wants = self.behind.load(Ordering::Relaxed)
-            && self.room() > self.parcels_max / 2
+            && self.is_half_empty()
             && self.behind.swap(false, Ordering::Relaxed);
         if wants {
             self.full.set(self.cert_id, false);
         }
         wants
+    }
+
+    fn is_half_empty(&self) -> bool {
+        let waiting = self.waiting();
+        self.parcels_max.saturating_sub(waiting.len()) > self.parcels_max / 2
+            && waiting.held().is_half_empty()
     }
 
     /// Notes that rows were left in the store, the first of them due at `since`.
@@ -407,9 +431,14 @@ pub(super) mod tests {
     use crate::store::Batch;
 
     fn lane() -> Lane {
+        lane_with(Arc::new(Memory::new(1_024 * 1_024)))
+    }
+
+    fn lane_with(memory: Arc<Memory>) -> Lane {
         let settings = DispatchSettings {
             in_flight_max: 10,
             parcels_in_memory: 10,
+            memory_bytes: 1_024 * 1_024,
             request_deadline: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             breaker_failures: 3,
@@ -418,7 +447,7 @@ pub(super) mod tests {
             sweep_interval: Duration::from_secs(1),
             suspects_max: 3,
         };
-        Lane::new(CertId(7), &settings, Arc::default())
+        Lane::new(CertId(7), &settings, Arc::default(), memory)
     }
 
     pub(in crate::dispatch) fn urgent(id: u128, urgency: u8, due: u64) -> Held {
@@ -516,6 +545,64 @@ pub(super) mod tests {
         lane.drop_unleased(UnixMs(200));
         assert_eq!(has(&lane), [false; 3]);
         assert!(lane.take_next(false, now).is_none());
+    }
+
+    #[tokio::test]
+    async fn whatever_becomes_of_parcels_their_bytes_are_free_again_and_not_before() {
+        let memory = Arc::new(Memory::new(1_024 * 1_024));
+        let lane = lane_with(memory.clone());
+        let row = urgent(1, 1, 100).row.len();
+        let holds = |parcels| {
+            assert_eq!(memory.held(), parcels * row);
+            assert_eq!(
+                lane.report(None, None, UnixMs(0), Instant::now()).memory_bytes,
+                memory.held()
+            );
+        };
+        for id in 1..=8 {
+            let mut held = urgent(id, 1, 100 + id as u64);
+            held.parcel.expires_at = UnixMs(if id == 3 { 50 } else { 1_000 });
+            assert!(lane.push(held, UnixMs(0)).is_none());
+        }
+        holds(8);
+        assert!(lane.take_next(false, Instant::now()).is_some());
+        holds(8);
+        lane.release((MessageId(1), 0));
+        holds(7);
+        lane.withdraw(MessageId(2));
+        assert_eq!(lane.take(true, UnixMs(60), Instant::now()).len(), 2, "withdrawn and expired");
+        holds(7);
+        lane.release((MessageId(2), 0));
+        lane.release((MessageId(3), 0));
+        lane.drop_unleased(UnixMs(105));
+        holds(3);
+        lane.withdraw(MessageId(6));
+        assert_eq!(lane.take_all().len(), 3);
+        holds(0);
+        lane.push(urgent(9, 1, 100), UnixMs(0));
+        holds(1);
+        drop(lane);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_full_of_bytes_as_it_is_of_parcels_and_wants_more_when_half_are_gone() {
+        let row = urgent(1, 1, 100).row.len();
+        // Half is kept for the share of the lane itself.
+        let lane = lane_with(Arc::new(Memory::new(4 * row)));
+        for id in 1..=2 {
+            assert!(lane.push(urgent(id, 1, 100), UnixMs(0)).is_none());
+        }
+        assert_eq!(lane.room(), 0);
+        assert!(!lane.fits(row, 0));
+        assert!(lane.push(urgent(3, 1, 100), UnixMs(0)).is_some());
+        assert!(!lane.wants_more());
+        assert!(lane.take_next(false, Instant::now()).is_some());
+        assert!(!lane.wants_more(), "what is at the vendor is in memory as well");
+        lane.release((MessageId(1), 0));
+        assert!(lane.fits(row, 0) && !lane.fits(row, 1));
+        assert!(lane.wants_more());
+        assert!(!lane.wants_more(), "it was said");
     }
 
     #[tokio::test(start_paused = true)]

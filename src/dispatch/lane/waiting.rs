@@ -4,9 +4,9 @@
 //! that Low still moves.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use foldhash::HashMap;
-
+use crate::dispatch::lane::memory::{Holdings, Memory};
 use crate::model::id::MessageId;
 use crate::model::time::UnixMs;
 use crate::queue::{Held, ParcelId};
@@ -15,12 +15,11 @@ use crate::queue::{Held, ParcelId};
 const AGING: u64 = 8;
 
 /// The parcels of a lane.
-#[derive(Default)]
 pub(super) struct Waiting {
     /// By priority: high, normal, low.
     ready: [VecDeque<Held>; 3],
-    /// Everything this lane holds, waiting or at the vendor, and since when it could go.
-    held: HashMap<ParcelId, UnixMs>,
+    /// Everything this lane holds, waiting or at the vendor.
+    held: Holdings,
     /// Of withdrawn messages: they only end, which a lane that may not send does too.
     withdrawn: Vec<Held>,
     taken: u64,
@@ -31,6 +30,23 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Nothing; what comes counts in `memory`.
+    pub(super) fn new(memory: Arc<Memory>) -> Self {
+        Waiting {
+            ready: Default::default(),
+            held: Holdings::new(memory),
+            withdrawn: Vec::new(),
+            taken: 0,
+            expire_from: None,
+            leases_from: None,
+        }
+    }
+
+    /// What the lane holds, waiting or at the vendor.
+    pub(super) fn held(&self) -> &Holdings {
+        &self.held
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.ready.iter().map(VecDeque::len).sum()
@@ -44,13 +60,13 @@ impl Waiting {
     pub(super) fn push(&mut self, held: Held, since: UnixMs) {
         note_first(&mut self.expire_from, held.parcel.expires_at);
         note_first(&mut self.leases_from, held.leased_until);
-        self.held.insert(held.id(), since);
+        self.held.add(&held, since);
         self.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
     }
 
     /// Whether this parcel is here or at the vendor.
     pub(super) fn has(&self, id: ParcelId) -> bool {
-        self.held.contains_key(&id)
+        self.held.has(id)
     }
 
     /// Drops those that wait and whose lease ended: whoever finds their rows may claim them. Costs
@@ -63,7 +79,7 @@ impl Waiting {
             ready.retain(|parcel| {
                 let keeps = parcel.leased_until > now;
                 if !keeps {
-                    self.held.remove(&parcel.id());
+                    self.held.remove(parcel.id());
                 }
                 keeps
             });
@@ -74,14 +90,18 @@ impl Waiting {
 
     /// A parcel is neither here nor at the vendor any more.
     pub(super) fn release(&mut self, id: ParcelId) {
-        self.held.remove(&id);
+        self.held.remove(id);
     }
 
     /// Everything that waits.
     pub(super) fn take_all(&mut self) -> Vec<Held> {
         (self.expire_from, self.leases_from) = (None, None);
         let ready = self.ready.iter_mut().flat_map(|ready| ready.drain(..));
-        ready.chain(self.withdrawn.drain(..)).collect()
+        let all: Vec<_> = ready.chain(self.withdrawn.drain(..)).collect();
+        for held in &all {
+            self.held.remove(held.id());
+        }
+        all
     }
 
     /// Takes the parcels of a withdrawn message out of the line. Answers whether there were any.
@@ -103,7 +123,7 @@ impl Waiting {
     /// Since when the one could go that waits longest.
     pub(super) fn oldest(&self) -> Option<UnixMs> {
         let fronts = self.ready.iter().filter_map(VecDeque::front);
-        fronts.filter_map(|held| self.held.get(&held.id())).min().copied()
+        fronts.filter_map(|held| self.held.since(held.id())).min()
     }
 
     /// The one that goes next.
