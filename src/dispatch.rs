@@ -261,14 +261,16 @@ impl Dispatch {
         finished
     }
 
-    /// Makes parcels due at once, for whoever looks next.
+    /// Makes parcels due at once, for whoever looks next. They keep their place among others: they
+    /// have been due since they could go.
     async fn give_back(&self, parcels: Vec<Held>) {
         let now = self.rooms.clock.now();
         let batches: Vec<_> = parcels
             .into_iter()
             .map(|mut held| {
                 let mut batch = Batch::default();
-                queue::move_to(&mut held, now, &mut batch);
+                let since = held.waits_since(now);
+                queue::move_to(&mut held, since, &mut batch);
                 (held.parcel.message_id.partition(), batch)
             })
             .collect();

@@ -372,7 +372,7 @@ impl Ingest {
             for delivery in &parcel.deliveries {
                 opening.deliveries[usize::from(delivery.number)].parcel = Some(parcel.number);
             }
-            let leased = self.hand_over.has_room(parcel.cert_id);
+            let leased = self.hand_over.has_room(parcel.cert_id, parcel.urgency);
             let due = if leased { now.after(self.settings.lease) } else { now };
             let put = queue::put(parcel, draft.message.clone(), due, batch);
             if leased {

@@ -263,6 +263,39 @@ async fn lanes_that_stand_still_hold_no_more_bytes_than_they_may_and_leave_other
     assert_eq!(stage.sims.shown("fcm").len(), 10);
 }
 
+#[tokio::test]
+async fn what_is_more_urgent_goes_first_also_when_more_waits_than_a_lane_has_room_for() {
+    let stage = Stage::new(|settings| {
+        settings.queue.parcels_in_memory = 20;
+        settings.lanes.in_flight_max = 1;
+    })
+    .await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "huawei").await;
+    relay.device("joon", "huawei", cert_id, 1).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    let send = async |randoms: std::ops::Range<u32>, priority: &str, filler: usize| {
+        for random in randoms {
+            let words = format!("{priority} {}", "x".repeat(filler));
+            let mut message = text("mina", "joon", random, &words);
+            message["MsgPriority"] = json!(priority);
+            assert_eq!(post(&relay, &message).await.status, 202);
+        }
+    };
+    send(0..200, "Low", 0).await;
+    let low = in_memory(&relay).await[0];
+    // Long, so that it shows when they are in the lane.
+    send(200..203, "Normal", 5_000).await;
+    send(203..204, "High", 5_000).await;
+    until("they are in the lane", async || in_memory(&relay).await[0] > low + 4 * 4_000).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/resume"), &json!({})).await;
+    assert_eq!(stage.settle(&relay, Duration::ZERO).await["terminals"], json!({ "pushed": 204 }));
+    let shown = stage.sims.shown("huawei");
+    let first = shown.iter().take(5).map(|shown| shown.body.split(' ').next().unwrap_or_default());
+    assert_eq!(first.collect::<Vec<_>>(), ["High", "Normal", "Normal", "Normal", "Low"]);
+    assert_eq!(shown.len(), 204, "each once");
+}
+
 /// A relay whose only lane has one parcel at a vendor that never answers, and one that waits.
 async fn stuck(age_max_s: u32) -> (Stage, Relay, u64) {
     let stage = Stage::new(|settings| {

@@ -85,11 +85,11 @@ impl Holdings {
         }
     }
 
-    /// A parcel is not held any more.
-    pub(super) fn remove(&mut self, id: ParcelId) {
-        if let Some(note) = self.parcels.remove(&id) {
-            self.gave_up(note.bytes);
-        }
+    /// A parcel is not held any more; since when it could go.
+    pub(super) fn remove(&mut self, id: ParcelId) -> Option<UnixMs> {
+        let note = self.parcels.remove(&id)?;
+        self.gave_up(note.bytes);
+        Some(note.since)
     }
 
     fn gave_up(&mut self, bytes: usize) {

@@ -1,7 +1,7 @@
 //! What a lane holds in memory, and in which order it goes out.
 //!
 //! High goes before Normal before Low; every [`AGING`]th parcel is the one that waited longest, so
-//! that Low still moves.
+//! that Low still moves. Where there is no room, the least urgent give way to what is more urgent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +13,12 @@ use crate::queue::{Held, ParcelId};
 
 /// Every so many parcels the longest wait wins over priority.
 const AGING: u64 = 8;
+
+/// A parcel that has to wait in the store, and since when it could go.
+pub(super) struct Left {
+    pub(super) held: Held,
+    pub(super) since: UnixMs,
+}
 
 /// The parcels of a lane.
 pub(super) struct Waiting {
@@ -62,6 +68,39 @@ impl Waiting {
         note_first(&mut self.leases_from, held.leased_until);
         self.held.add(&held, since);
         self.ready[usize::from(held.parcel.urgency.min(2))].push_back(held);
+    }
+
+    /// How urgent the least urgent is that waits. When all are at the vendor, only High counts as
+    /// more urgent than what is to come.
+    pub(super) fn least_urgent(&self) -> u8 {
+        let least = (0..3).rev().find(|urgency| !self.ready[usize::from(*urgency)].is_empty());
+        least.unwrap_or(1)
+    }
+
+    /// Takes the least urgent out of the line, the latest first, until they are so many bytes, for
+    /// one of this urgency. `None`, and nothing is changed, when those that are less urgent are not
+    /// as many bytes.
+    pub(super) fn give_way(&mut self, urgency: u8, bytes: usize) -> Option<Vec<Left>> {
+        let lesser = urgency.min(2) + 1..3;
+        let waiting = lesser.clone().flat_map(|urgency| &self.ready[usize::from(urgency)]);
+        // A lane that is full of parcels asks for one byte, and may hold many.
+        let mut sizes = waiting.map(|held| held.row.len());
+        let mut found = 0;
+        while found < bytes {
+            found += sizes.next()?;
+        }
+        let mut left = Vec::new();
+        let mut freed = 0;
+        for urgency in lesser.rev() {
+            while freed < bytes
+                && let Some(held) = self.ready[usize::from(urgency)].pop_back()
+            {
+                freed += held.row.len();
+                let since = self.held.remove(held.id()).unwrap_or(held.leased_until);
+                left.push(Left { held, since });
+            }
+        }
+        Some(left)
     }
 
     /// Whether this parcel is here or at the vendor.
@@ -131,7 +170,8 @@ impl Waiting {
         self.taken += 1;
         let aged = self.taken.is_multiple_of(AGING);
         let index = if aged {
-            let waited = |index: &usize| self.ready[*index].front().map(|held| held.leased_until);
+            let first = |index: &usize| self.ready[*index].front();
+            let waited = |index: &usize| first(index).map(|held| self.held.since(held.id()));
             (0..3).filter(|index| !self.ready[*index].is_empty()).min_by_key(waited)
         } else {
             (0..3).find(|index| !self.ready[*index].is_empty())
