@@ -261,16 +261,15 @@ impl Dispatch {
         finished
     }
 
-    /// Makes parcels due at once, for whoever looks next. They keep their place among others: they
-    /// have been due since they could go.
+    /// Makes parcels due at once, for whoever looks next. They keep their place among others.
     async fn give_back(&self, parcels: Vec<Held>) {
         let now = self.rooms.clock.now();
         let batches: Vec<_> = parcels
             .into_iter()
             .map(|mut held| {
                 let mut batch = Batch::default();
-                let since = held.waits_since(now);
-                queue::move_to(&mut held, since, &mut batch);
+                let due = held.due_again(now);
+                queue::move_to(&mut held, due, &mut batch);
                 (held.parcel.message_id.partition(), batch)
             })
             .collect();

@@ -132,7 +132,7 @@ async fn bring(
         let room = lane.room().min(PAGE);
         if room == 0 {
             let left = first(dispatch, due).await?;
-            lane.fell_behind(left.as_ref().and_then(queue::due_of));
+            lane.fell_behind(left.as_ref().and_then(queue::waits_since));
             return Ok(Brought::Some);
         }
         let rows = dispatch.rooms.store.scan(Scope::Everywhere, due.clone(), room).await?;
@@ -154,7 +154,7 @@ async fn bring(
                 continue;
             }
             if !lane.fits(row.len(), bytes) {
-                left = Some(queue::due_of(&key));
+                left = Some(queue::waits_since(&key));
                 break;
             }
             bytes += row.len();
