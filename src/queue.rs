@@ -147,7 +147,8 @@ impl Held {
         self.parcel.attempts == 0 && self.parcel.number < REPLAYED
     }
 
-    /// When its row is to be due so that it may go at once and keeps its place among others.
+    /// When its row is to be due so that it may go at once and keeps its place among others: one
+    /// that was never tried is where it would be had nobody claimed it.
     pub fn due_again(&self, now: UnixMs) -> UnixMs {
         let since = self.waits_since(now);
         // How long another waits is told by when it is due.
