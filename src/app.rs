@@ -355,6 +355,7 @@ fn dispatch_settings(settings: &Settings) -> DispatchSettings {
     DispatchSettings {
         in_flight_max: settings.lanes.in_flight_max,
         parcels_in_memory: settings.queue.parcels_in_memory,
+        memory_bytes: settings.lanes.memory_mb.saturating_mul(1_024 * 1_024),
         request_deadline: seconds(settings.lanes.request_deadline_s),
         lease: seconds(settings.queue.lease_s),
         breaker_failures: settings.lanes.breaker_failures,

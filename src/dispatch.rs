@@ -17,6 +17,7 @@ use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::dispatch::couriers::{Couriers, Desk};
+use crate::dispatch::lane::memory::Memory;
 use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::{Delivered, Sender};
 use crate::dispatch::settle::Answered;
@@ -48,6 +49,8 @@ pub struct DispatchSettings {
     pub in_flight_max: usize,
     /// Parcels a lane holds in memory.
     pub parcels_in_memory: usize,
+    /// Bytes of parcels that all lanes together hold in memory.
+    pub memory_bytes: usize,
     /// Longest wait for a vendor's answer.
     pub request_deadline: Duration,
     /// How long a claimed parcel is held.
@@ -88,6 +91,8 @@ pub struct Dispatch {
     sender: Sender,
     settings: DispatchSettings,
     lanes: Mutex<HashMap<CertId, Arc<Lane>>>,
+    /// What all lanes hold.
+    memory: Arc<Memory>,
     sweep: Notify,
     /// Certificates whose parcels are to be claimed ahead of time: those due until then.
     eager: Mutex<HashMap<CertId, UnixMs>>,
@@ -111,6 +116,7 @@ impl Dispatch {
                 settings.request_deadline,
             ),
             rooms,
+            memory: Arc::new(Memory::new(settings.memory_bytes)),
             settings,
             lanes: Mutex::new(HashMap::default()),
             sweep: Notify::new(),
@@ -143,8 +149,8 @@ impl Dispatch {
         lanes
             .entry(cert_id)
             .or_insert_with(|| {
-                let lane = Lane::new(cert_id, &self.settings, self.full_lanes.clone());
-                let lane = Arc::new(lane);
+                let (full, memory) = (self.full_lanes.clone(), self.memory.clone());
+                let lane = Arc::new(Lane::new(cert_id, &self.settings, full, memory));
                 tokio::spawn(run_lane(self.clone(), lane.clone()));
                 lane
             })
@@ -255,14 +261,15 @@ impl Dispatch {
         finished
     }
 
-    /// Makes parcels due at once, for whoever looks next.
+    /// Makes parcels due at once, for whoever looks next. They keep their place among others.
     async fn give_back(&self, parcels: Vec<Held>) {
         let now = self.rooms.clock.now();
         let batches: Vec<_> = parcels
             .into_iter()
             .map(|mut held| {
                 let mut batch = Batch::default();
-                queue::move_to(&mut held, now, &mut batch);
+                let due = held.due_again(now);
+                queue::move_to(&mut held, due, &mut batch);
                 (held.parcel.message_id.partition(), batch)
             })
             .collect();

@@ -375,8 +375,11 @@ impl Ingest {
             for delivery in &parcel.deliveries {
                 opening.deliveries[usize::from(delivery.number)].parcel = Some(parcel.number);
             }
-            let leased = self.hand_over.has_room(parcel.cert_id);
-            let due = if leased { now.after(self.settings.lease) } else { now };
+            let leased = self.hand_over.has_room(parcel.cert_id, parcel.urgency);
+            let due = match leased {
+                true => now.after(self.settings.lease),
+                false => queue::at_once(now, parcel.urgency),
+            };
             let put = queue::put(parcel, draft.message.clone(), due, batch);
             if leased {
                 held.push(put);

@@ -33,6 +33,10 @@ const ROW_FRAME: usize = 96;
 /// Room for one delivery in a parcel's row, usually enough.
 const DELIVERY_USUAL: usize = 160;
 
+/// How far ahead of its time a row lies that may go at once, by urgency. So what is more urgent
+/// goes first in the store too, and nothing waits for what came so much later.
+const AHEAD: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(300), Duration::ZERO];
+
 /// One device a parcel goes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -134,9 +138,21 @@ impl Held {
     /// Since when it could have been sent, for whoever finds it at `now`: since it was accepted, or
     /// since it came due again after a failure. A lease that ended in between does not count.
     pub fn waits_since(&self, now: UnixMs) -> UnixMs {
-        let is_first = self.parcel.attempts == 0 && self.parcel.number < REPLAYED;
-        let since = if is_first { self.parcel.message_id.accepted_at() } else { self.leased_until };
+        let accepted_at = self.parcel.message_id.accepted_at();
+        let since = if self.is_first() { accepted_at } else { self.leased_until };
         since.min(now)
+    }
+
+    fn is_first(&self) -> bool {
+        self.parcel.attempts == 0 && self.parcel.number < REPLAYED
+    }
+
+    /// When its row is to be due so that it may go at once and keeps its place among others: one
+    /// that was never tried is where it would be had nobody claimed it.
+    pub fn due_again(&self, now: UnixMs) -> UnixMs {
+        let since = self.waits_since(now);
+        // How long another waits is told by when it is due.
+        if self.is_first() { at_once(since, self.parcel.urgency) } else { since }
     }
 
     /// Its name.
@@ -152,6 +168,12 @@ pub fn urgency_of(priority: Priority) -> u8 {
         Priority::Normal => 1,
         Priority::Low => 2,
     }
+}
+
+/// When the row of a parcel is due that was accepted at `accepted` and may go at once.
+pub fn at_once(accepted: UnixMs, urgency: u8) -> UnixMs {
+    let ahead = AHEAD.get(usize::from(urgency)).copied().unwrap_or_default();
+    UnixMs(accepted.0.saturating_sub(u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX)))
 }
 
 fn key_of(parcel: &Parcel, due: UnixMs) -> Key {
@@ -213,6 +235,12 @@ pub fn due_of(key: &Key) -> Option<UnixMs> {
     let mut reader = KeyReader::new(Class::Parcel, key)?;
     reader.u32()?;
     reader.u64().map(UnixMs)
+}
+
+/// Since when a row that is due could go: no longer than its message is here.
+pub fn waits_since(key: &Key) -> Option<UnixMs> {
+    let (message_id, _) = id_of(key)?;
+    Some(due_of(key)?.max(message_id.accepted_at()))
 }
 
 /// Which parcel a row is, without reading it.
@@ -290,6 +318,30 @@ mod tests {
         assert!(!due(CertId(8), UnixMs(500)).contains(&held.key));
         let again = read(held.key.clone(), held.row.clone()).expect("its own row");
         assert_eq!(again.parcel, held.parcel);
+    }
+
+    #[test]
+    fn what_may_go_at_once_lies_by_urgency_then_by_time_and_a_retry_by_its_time() {
+        let held = |seconds: u64, urgency, attempts| {
+            let accepted = UnixMs(seconds * 1_000);
+            let id = MessageId::new(accepted, MessageId(99).partition(), 0);
+            let message = Arc::new(Message::parse_stored(&parcel().content).expect("content"));
+            let parcel = Parcel { message_id: id, urgency, attempts, ..parcel() };
+            put(parcel, message, UnixMs(9_000_000), &mut Batch::default())
+        };
+        let due = |seconds, urgency, attempts| {
+            let held = held(seconds, urgency, attempts);
+            let again = held.due_again(UnixMs(5_000_000));
+            let key = key_of(&held.parcel, again);
+            let since = waits_since(&key).expect("a parcel's key");
+            (again.0 / 1_000, since.0 / 1_000)
+        };
+        assert_eq!(due(1_000, 2, 0), (1_000, 1_000));
+        assert_eq!(due(1_000, 1, 0), (700, 1_000));
+        assert_eq!(due(1_000, 0, 0), (400, 1_000));
+        assert_eq!(due(1_700, 0, 0), (1_100, 1_700), "nobody waits for all that come later");
+        assert_eq!(due(1_000, 0, 1), (5_000, 5_000));
+        assert_eq!(due(1, 0, 0), (0, 1));
     }
 
     #[test]

@@ -304,6 +304,7 @@ mod tests {
             vendor,
             condition: "running",
             waiting: 0,
+            memory_bytes: 0,
             in_flight,
             resumes_in_s: None,
             why: None,

@@ -7,8 +7,16 @@ use crate::cli::apps::AppFlag;
 use crate::cli::client::{Client, path, path_with};
 use crate::cli::output::{Answer, Format, cell, rows, table};
 
-const LANE_COLUMNS: &[&str] =
-    &["cert_id", "vendor", "condition", "waiting", "in_flight", "resumes_in_s", "why"];
+const LANE_COLUMNS: &[&str] = &[
+    "cert_id",
+    "vendor",
+    "condition",
+    "waiting",
+    "memory_bytes",
+    "in_flight",
+    "resumes_in_s",
+    "why",
+];
 const DEAD_LETTER_COLUMNS: &[&str] = &[
     "message_id",
     "user",

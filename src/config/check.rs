@@ -60,6 +60,7 @@ const RANGES: &[Range] = ranges! {
     queue.lease_s: 5, 3_600;
     queue.parcels_in_memory: 1, 1_000_000;
     lanes.in_flight_max: 1, 100_000;
+    lanes.memory_mb: 1, 64 * 1_024;
     lanes.request_deadline_s: 1, 300;
     lanes.breaker_failures: 1, 10_000;
     lanes.backoff_base_ms: 1, 60_000;

@@ -24,7 +24,7 @@ impl Default for Dedupe {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queue {
-    /// Most parcels that may wait.
+    /// Most deliveries that may wait.
     pub rows_max: u64,
     /// Most bytes that may wait.
     pub bytes_max: u64,
@@ -53,8 +53,11 @@ impl Default for Queue {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lanes {
-    /// Most requests of one lane in flight at a time.
+    /// Deliveries of one lane at its vendor at a time, beyond which no further request begins.
     pub in_flight_max: usize,
+    /// Parcels that all lanes together hold in memory, in MiB of their rows; the rest wait in the
+    /// store.
+    pub memory_mb: usize,
     /// Longest wait for a vendor's whole answer, connecting included, in seconds.
     pub request_deadline_s: u32,
     /// Failures in a row that open the breaker.
@@ -69,6 +72,7 @@ impl Default for Lanes {
     fn default() -> Self {
         Lanes {
             in_flight_max: 512,
+            memory_mb: 64,
             request_deadline_s: 20,
             breaker_failures: 10,
             backoff_base_ms: 500,

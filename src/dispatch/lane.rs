@@ -1,7 +1,7 @@
 //! One certificate's lane: what waits in memory (`waiting`), how fast it goes out (`pace`), and
 //! what is learned from the vendor's answers.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -17,14 +17,16 @@ use crate::queue::handover::FullLanes;
 use crate::queue::{Held, ParcelId};
 use crate::telemetry::events;
 
+pub mod memory;
 mod pace;
 mod report;
 mod waiting;
 
 pub use report::{CONDITIONS, LaneReport};
 
+use memory::Memory;
 use pace::{Pace, TOGETHER_MAX};
-use waiting::Waiting;
+use waiting::{Left, Waiting};
 
 /// Longest time a lane waits before it looks for what expired.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -39,8 +41,9 @@ pub struct Lane {
     pace: Mutex<Pace>,
     wake: Notify,
     generation: AtomicU32,
-    /// Rows were left in the store for want of room.
-    behind: std::sync::atomic::AtomicBool,
+    /// Rows were left in the store for want of room: one more than the urgency of the least urgent
+    /// that waited then; 0 when none were.
+    behind: AtomicU8,
     /// Where ingest sees that this lane is behind.
     full: Arc<FullLanes>,
     /// When the first of those rows came due.
@@ -57,17 +60,22 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// An empty lane.
-    pub fn new(cert_id: CertId, settings: &DispatchSettings, full: Arc<FullLanes>) -> Self {
+    /// An empty lane. What it holds counts in `memory`.
+    pub fn new(
+        cert_id: CertId,
+        settings: &DispatchSettings,
+        full: Arc<FullLanes>,
+        memory: Arc<Memory>,
+    ) -> Self {
         let breaker =
             Breaker::new(settings.breaker_failures, settings.breaker_base, settings.breaker_max);
         Lane {
             cert_id,
-            waiting: Mutex::new(Waiting::default()),
+            waiting: Mutex::new(Waiting::new(memory)),
             pace: Mutex::new(Pace::new(breaker)),
             wake: Notify::new(),
             generation: AtomicU32::new(1),
-            behind: std::sync::atomic::AtomicBool::new(false),
+            behind: AtomicU8::new(0),
             full,
             behind_since: AtomicU64::new(u64::MAX),
             running_since: AtomicU64::new(0),
@@ -113,25 +121,46 @@ impl Lane {
         }
     }
 
-    /// Takes a parcel that could go since `since`; gives it back when there is no room.
-    pub fn push(&self, held: Held, since: UnixMs) -> Option<Held> {
+    /// Takes a parcel that could go since `since`. Answers what has no room: the parcel itself, or
+    /// less urgent ones that gave way to it.
+    pub fn push(&self, held: Held, since: UnixMs) -> Vec<Held> {
         let mut waiting = self.waiting();
-        if waiting.len() >= self.parcels_max {
+        let is_full = waiting.len() >= self.parcels_max;
+        let lacks = waiting.held().lacks(held.row.len()).max(usize::from(is_full));
+        if lacks == 0 {
+            waiting.push(held, since);
             drop(waiting);
-            if !self.behind.load(Ordering::Relaxed) {
-                self.fell_behind(Some(since));
-            }
-            return Some(held);
+            self.wake.notify_one();
+            return Vec::new();
         }
-        waiting.push(held, since);
+        let left = match waiting.give_way(held.parcel.urgency, lacks) {
+            None => vec![Left { held, since }],
+            Some(left) => {
+                waiting.push(held, since);
+                self.wake.notify_one();
+                left
+            }
+        };
+        let least = waiting.least_urgent();
         drop(waiting);
-        self.wake.notify_one();
-        None
+        self.left_behind(&left, least);
+        left.into_iter().map(|left| left.held).collect()
     }
 
-    /// How many more parcels fit.
+    /// How many more parcels fit; about, when it is their size that limits them.
     pub fn room(&self) -> usize {
-        self.parcels_max.saturating_sub(self.waiting().len())
+        let waiting = self.waiting();
+        let by_number = self.parcels_max.saturating_sub(waiting.len());
+        by_number.min(waiting.held().room_for())
+    }
+
+    /// Whether a row of so many bytes fits beside others that come before it.
+    pub fn fits(&self, row: usize, before: usize) -> bool {
+        let waiting = self.waiting();
+        match before {
+            0 => waiting.held().lacks(row) == 0,
+            _ => before + row <= waiting.held().room(),
+        }
     }
 
     /// Whether this lane has this parcel, waiting or at the vendor.
@@ -246,21 +275,50 @@ impl Lane {
 
     /// Whether rows were left in the store and there is room for them again.
     pub fn wants_more(&self) -> bool {
-        let wants = self.behind.load(Ordering::Relaxed)
-            && self.room() > self.parcels_max / 2
-            && self.behind.swap(false, Ordering::Relaxed);
+        let wants =
+            self.is_behind() && self.is_half_empty() && self.behind.swap(0, Ordering::Relaxed) != 0;
         if wants {
-            self.full.set(self.cert_id, false);
+            self.tell_ingest();
         }
         wants
+    }
+
+    fn is_half_empty(&self) -> bool {
+        let waiting = self.waiting();
+        self.parcels_max.saturating_sub(waiting.len()) > self.parcels_max / 2
+            && waiting.held().is_half_empty()
     }
 
     /// Notes that rows were left in the store, the first of them due at `since`.
     pub fn fell_behind(&self, since: Option<UnixMs>) {
         self.behind_since.store(since.map_or(u64::MAX, |since| since.0), Ordering::Relaxed);
-        if !self.behind.swap(true, Ordering::Relaxed) {
-            self.full.set(self.cert_id, true);
+        let least = self.waiting().least_urgent();
+        self.set_behind(least);
+    }
+
+    /// Notes that parcels are left to the store, while others wait of which the least urgent is
+    /// that urgent.
+    fn left_behind(&self, left: &[Left], least: u8) {
+        let since = left.iter().map(|left| left.since.0).min().unwrap_or(u64::MAX);
+        match self.is_behind() {
+            true => self.behind_since.fetch_min(since, Ordering::Relaxed),
+            false => self.behind_since.swap(since, Ordering::Relaxed),
+        };
+        self.set_behind(least);
+    }
+
+    fn set_behind(&self, least: u8) {
+        if self.behind.swap(least + 1, Ordering::Relaxed) != least + 1 {
+            self.tell_ingest();
         }
+    }
+
+    fn tell_ingest(&self) {
+        self.full.note(self.cert_id, || self.behind.load(Ordering::Relaxed).checked_sub(1));
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed) != 0
     }
 
     /// Since when the oldest parcel waits that could go now; `None` when nothing waits or this
@@ -277,7 +335,7 @@ impl Lane {
             return None;
         }
         let oldest = self.waiting().oldest();
-        let behind = self.behind.load(Ordering::Relaxed);
+        let behind = self.is_behind();
         let stored = Some(self.behind_since.load(Ordering::Relaxed));
         let stored = stored.filter(|since| behind && *since != u64::MAX).map(UnixMs);
         let running_since = UnixMs(self.running_since.load(Ordering::Relaxed));
@@ -407,9 +465,14 @@ pub(super) mod tests {
     use crate::store::Batch;
 
     fn lane() -> Lane {
+        lane_with(Arc::new(Memory::new(1_024 * 1_024)))
+    }
+
+    fn lane_with(memory: Arc<Memory>) -> Lane {
         let settings = DispatchSettings {
             in_flight_max: 10,
             parcels_in_memory: 10,
+            memory_bytes: 1_024 * 1_024,
             request_deadline: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             breaker_failures: 3,
@@ -418,7 +481,7 @@ pub(super) mod tests {
             sweep_interval: Duration::from_secs(1),
             suspects_max: 3,
         };
-        Lane::new(CertId(7), &settings, Arc::default())
+        Lane::new(CertId(7), &settings, Arc::default(), memory)
     }
 
     pub(in crate::dispatch) fn urgent(id: u128, urgency: u8, due: u64) -> Held {
@@ -518,6 +581,64 @@ pub(super) mod tests {
         assert!(lane.take_next(false, now).is_none());
     }
 
+    #[tokio::test]
+    async fn whatever_becomes_of_parcels_their_bytes_are_free_again_and_not_before() {
+        let memory = Arc::new(Memory::new(1_024 * 1_024));
+        let lane = lane_with(memory.clone());
+        let row = urgent(1, 1, 100).row.len();
+        let holds = |parcels| {
+            assert_eq!(memory.held(), parcels * row);
+            assert_eq!(
+                lane.report(None, None, UnixMs(0), Instant::now()).memory_bytes,
+                memory.held()
+            );
+        };
+        for id in 1..=8 {
+            let mut held = urgent(id, 1, 100 + id as u64);
+            held.parcel.expires_at = UnixMs(if id == 3 { 50 } else { 1_000 });
+            assert!(lane.push(held, UnixMs(0)).is_empty());
+        }
+        holds(8);
+        assert!(lane.take_next(false, Instant::now()).is_some());
+        holds(8);
+        lane.release((MessageId(1), 0));
+        holds(7);
+        lane.withdraw(MessageId(2));
+        assert_eq!(lane.take(true, UnixMs(60), Instant::now()).len(), 2, "withdrawn and expired");
+        holds(7);
+        lane.release((MessageId(2), 0));
+        lane.release((MessageId(3), 0));
+        lane.drop_unleased(UnixMs(105));
+        holds(3);
+        lane.withdraw(MessageId(6));
+        assert_eq!(lane.take_all().len(), 3);
+        holds(0);
+        lane.push(urgent(9, 1, 100), UnixMs(0));
+        holds(1);
+        drop(lane);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_full_of_bytes_as_it_is_of_parcels_and_wants_more_when_half_are_gone() {
+        let row = urgent(1, 1, 100).row.len();
+        // Half is kept for the share of the lane itself.
+        let lane = lane_with(Arc::new(Memory::new(4 * row)));
+        for id in 1..=2 {
+            assert!(lane.push(urgent(id, 1, 100), UnixMs(0)).is_empty());
+        }
+        assert_eq!(lane.room(), 0);
+        assert!(!lane.fits(row, 0));
+        assert_eq!(lane.push(urgent(3, 1, 100), UnixMs(0)).len(), 1);
+        assert!(!lane.wants_more());
+        assert!(lane.take_next(false, Instant::now()).is_some());
+        assert!(!lane.wants_more(), "what is at the vendor is in memory as well");
+        lane.release((MessageId(1), 0));
+        assert!(lane.fits(row, 0) && !lane.fits(row, 1));
+        assert!(lane.wants_more());
+        assert!(!lane.wants_more(), "it was said");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn room_for_more_than_the_next_wakes_the_lane() {
         let lane = lane();
@@ -539,14 +660,54 @@ pub(super) mod tests {
     #[tokio::test]
     async fn high_goes_before_normal_before_low_and_the_longest_wait_wins_now_and_then() {
         let lane = lane();
-        lane.push(urgent(1, 2, 100), UnixMs(0));
-        lane.push(urgent(2, 1, 200), UnixMs(0));
+        lane.push(urgent(1, 2, 100), UnixMs(10));
+        lane.push(urgent(2, 1, 200), UnixMs(20));
         for (id, due) in (3..).zip(300..307) {
-            lane.push(urgent(id, 0, due), UnixMs(0));
+            lane.push(urgent(id, 0, due), UnixMs(30));
         }
         let order = taken(&lane);
         assert_eq!(order[..7], [300, 301, 302, 303, 304, 305, 306].map(UnixMs));
         assert_eq!(order[7..], [100, 200].map(UnixMs), "the eighth is the one that waited longest");
+    }
+
+    #[tokio::test]
+    async fn in_a_full_lane_the_latest_of_the_least_urgent_give_way_to_what_is_more_urgent() {
+        let memory = Arc::new(Memory::new(1_024 * 1_024));
+        let lane = lane_with(memory.clone());
+        let push = |id, urgency| {
+            let left = lane.push(urgent(id, urgency, 100), UnixMs(id as u64));
+            left.iter().map(|held| held.id().0.0).collect::<Vec<_>>()
+        };
+        for id in 1..=8 {
+            assert_eq!(push(id, 2), [0; 0]);
+        }
+        assert_eq!((push(9, 1), push(10, 1)), (vec![], vec![]));
+        assert_eq!(push(11, 2), [11], "it is not more urgent than any");
+        assert_eq!((push(12, 1), push(13, 0)), (vec![8], vec![7]));
+        assert!(!lane.has((MessageId(8), 0)) && lane.has((MessageId(12), 0)));
+        assert_eq!(lane.behind_since.load(Ordering::Relaxed), 7);
+        for id in 14..=19 {
+            assert_eq!(push(id, 0), [20 - id]);
+        }
+        assert_eq!(push(20, 1), [20], "only its like are left");
+        assert_eq!((push(21, 0), push(22, 0), push(23, 0)), (vec![12], vec![10], vec![9]));
+        assert_eq!(push(24, 0), [24]);
+        assert_eq!(memory.held(), 10 * urgent(1, 0, 100).row.len());
+    }
+
+    #[tokio::test]
+    async fn for_a_large_parcel_as_many_give_way_as_it_needs_and_none_when_they_are_too_few() {
+        let row = urgent(1, 1, 100).row.len();
+        let lane = lane_with(Arc::new(Memory::new(8 * row)));
+        for id in 1..=4 {
+            assert!(lane.push(urgent(id, 2, 100), UnixMs(0)).is_empty());
+        }
+        let large = |id, rows| Held { row: vec![0; rows * row].into(), ..urgent(id, 0, 100) };
+        let ids = |left: Vec<Held>| left.iter().map(|held| held.id().0.0).collect::<Vec<_>>();
+        assert_eq!(ids(lane.push(large(5, 5), UnixMs(0))), [5]);
+        assert_eq!(ids(lane.push(large(6, 3), UnixMs(0))), [4, 3, 2]);
+        assert_eq!(ids(lane.push(large(7, 2), UnixMs(0))), [7], "one is not enough");
+        assert_eq!(taken(&lane).len(), 2);
     }
 
     #[tokio::test]

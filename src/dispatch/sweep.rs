@@ -132,7 +132,7 @@ async fn bring(
         let room = lane.room().min(PAGE);
         if room == 0 {
             let left = first(dispatch, due).await?;
-            lane.fell_behind(left.as_ref().and_then(queue::due_of));
+            lane.fell_behind(left.as_ref().and_then(queue::waits_since));
             return Ok(Brought::Some);
         }
         let rows = dispatch.rooms.store.scan(Scope::Everywhere, due.clone(), room).await?;
@@ -140,6 +140,7 @@ async fn bring(
         let Some((last, _)) = rows.last() else { break };
         due.start = just_after(last);
         let mut claims = Vec::with_capacity(rows.len());
+        let (mut bytes, mut left) = (0, None);
         let now = dispatch.rooms.clock.now();
         for (key, row) in rows {
             // Ahead of time only what nobody holds may be claimed. The order of the two questions
@@ -152,12 +153,21 @@ async fn bring(
             if queue::id_of(&key).is_some_and(|id| lane.has(id)) {
                 continue;
             }
+            if !lane.fits(row.len(), bytes) {
+                left = Some(queue::waits_since(&key));
+                break;
+            }
+            bytes += row.len();
             match queue::read(key, row) {
                 Ok(held) => claims.push(held),
                 Err(error) => tracing::error!(%error, "a parcel cannot be read and is left alone"),
             }
         }
         claim(dispatch, lane, claims).await?;
+        if let Some(since) = left {
+            lane.fell_behind(since);
+            return Ok(Brought::Some);
+        }
         if last_page {
             break;
         }

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use tokio::sync::mpsc;
 
 use crate::model::id::{CertId, MessageId};
@@ -37,29 +37,34 @@ impl Births {
     }
 }
 
-/// Lanes that have no room in memory: what is born for them is written as due at once.
+/// Lanes that have no room in memory: what is born for them is written as due at once, unless it is
+/// more urgent than something that waits there, whose place it takes.
 #[derive(Default)]
 pub struct FullLanes {
-    lanes: RwLock<HashSet<CertId>>,
+    /// With the urgency of the least urgent that waits.
+    lanes: RwLock<HashMap<CertId, u8>>,
     /// How many there are: usually none, and then nobody needs the lock.
     count: AtomicUsize,
 }
 
 impl FullLanes {
-    /// Notes that a lane is full, or not any more.
-    pub fn set(&self, cert_id: CertId, is_full: bool) {
+    /// Notes that a lane is full, and how urgent the least urgent is that waits in it, or that it
+    /// is not full any more. Asks for it in the lock, so that whoever notes last notes what is so.
+    pub fn note(&self, cert_id: CertId, least: impl FnOnce() -> Option<u8>) {
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        if is_full {
-            lanes.insert(cert_id);
-        } else {
-            lanes.remove(&cert_id);
-        }
+        match least() {
+            Some(least) => lanes.insert(cert_id, least),
+            None => lanes.remove(&cert_id),
+        };
         self.count.store(lanes.len(), Ordering::Relaxed);
     }
 
-    fn holds(&self, cert_id: CertId) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
-            && self.lanes.read().unwrap_or_else(PoisonError::into_inner).contains(&cert_id)
+    fn refuses(&self, cert_id: CertId, urgency: u8) -> bool {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(&cert_id).is_some_and(|least| urgency >= *least)
     }
 }
 
@@ -112,9 +117,9 @@ pub fn way(lists_max: usize) -> (HandOver, TakeOver) {
 }
 
 impl HandOver {
-    /// Whether a parcel for this lane would be taken over now.
-    pub fn has_room(&self, cert_id: CertId) -> bool {
-        self.sender.capacity() > 0 && !self.full.holds(cert_id)
+    /// Whether a parcel of this urgency for this lane would be taken over now.
+    pub fn has_room(&self, cert_id: CertId, urgency: u8) -> bool {
+        self.sender.capacity() > 0 && !self.full.refuses(cert_id, urgency)
     }
 
     /// How long the oldest parcel has waited at the other end.
@@ -170,7 +175,7 @@ mod tests {
         let birth = hand_over.announce(id);
         assert!(births.is_on_its_way(id));
         hand_over.give(vec![Born { parcels: Vec::new(), birth }]);
-        assert!(births.is_on_its_way(id) && !hand_over.has_room(CertId(1)));
+        assert!(births.is_on_its_way(id) && !hand_over.has_room(CertId(1), 0));
         let mut taken = Vec::new();
         assert_eq!(take_over.take(&mut taken, 8).await, 1);
         assert!(births.is_on_its_way(id));
@@ -179,13 +184,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_takes_nothing_over_and_the_others_do() {
+    fn a_full_lane_takes_over_what_is_more_urgent_and_the_others_take_everything() {
         let (hand_over, take_over) = way(1);
         let full = take_over.full_lanes();
-        full.set(CertId(1), true);
-        assert!(!hand_over.has_room(CertId(1)) && hand_over.has_room(CertId(2)));
-        full.set(CertId(1), false);
-        assert!(hand_over.has_room(CertId(1)));
+        let takes = |cert_id| [0, 1, 2].map(|urgency| hand_over.has_room(CertId(cert_id), urgency));
+        for (least, taken) in [(2, [true, true, false]), (1, [true, false, false]), (0, [false; 3])]
+        {
+            full.note(CertId(1), || Some(least));
+            assert_eq!((takes(1), takes(2)), (taken, [true; 3]));
+        }
+        full.note(CertId(1), || None);
+        assert_eq!(takes(1), [true; 3]);
     }
 
     #[tokio::test]

@@ -186,6 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn a_parcel_may_come_back_under_the_key_it_had_whatever_was_frozen_meanwhile() {
+        let steps = [Some("1"), None, Some("1"), None, Some("2"), None];
+        // Each bit freezes before a step; what was frozen before is in the engine by then.
+        for frozen_before in 0..1 << steps.len() {
+            let recent = Recent::default();
+            let mut engine = Changes::default();
+            for (step, value) in steps.into_iter().enumerate() {
+                if frozen_before >> step & 1 == 1
+                    && let Some(frozen) = recent.freeze()
+                {
+                    engine.extend(frozen.iter().map(|(key, known)| (key.clone(), known.clone())));
+                    recent.forget_frozen(&frozen);
+                }
+                recent.insert([row("Q1", value)].into_iter(), 3);
+                let known = recent.get(b"Q1").or_else(|| engine.get(b"Q1").cloned()).flatten();
+                assert_eq!(known, value.map(Bytes::from), "{frozen_before:b} at {step}");
+            }
+        }
+    }
+
+    #[test]
     fn a_page_says_how_far_it_went() {
         let recent = Recent::default();
         recent.insert(["b", "d", "f"].map(|key| row(key, Some("1"))).into_iter(), 6);

@@ -199,6 +199,120 @@ async fn a_vendor_that_never_answers_holds_up_nobody_and_fills_no_memory() {
     assert_eq!(ledger["terminals"], json!({ "pushed": 400 }));
 }
 
+/// Messages whose parcels take more than eleven thousand bytes each.
+fn long(to: &str, randoms: std::ops::Range<u32>) -> Value {
+    let long = "x".repeat(11_000);
+    let messages: Vec<_> = randoms.map(|random| text("mina", to, random, &long)).collect();
+    json!({ "messages": messages })
+}
+
+/// Bytes that lanes hold in memory, in the order of their certificates.
+async fn in_memory(relay: &Relay) -> Vec<u64> {
+    let lanes = relay.admin.get("/v1/lanes").await;
+    let lanes = lanes["lanes"].as_array().expect("lanes");
+    lanes.iter().map(|lane| lane["memory_bytes"].as_u64().expect("bytes")).collect()
+}
+
+#[tokio::test]
+async fn lanes_that_stand_still_hold_no_more_bytes_than_they_may_and_leave_others_their_share() {
+    const MAX: u64 = 1_024 * 1_024;
+    let stage = Stage::new(|settings| settings.lanes.memory_mb = 1).await;
+    let mut relay = stage.first().await;
+    let mut lanes = Vec::new();
+    for (user, vendor) in [("joon", "huawei"), ("jiho", "xiaomi"), ("sora", "fcm")] {
+        let cert_id = relay.certificate(&stage.sims, vendor).await;
+        relay.device(user, vendor, cert_id, 1).await;
+        lanes.push(cert_id);
+    }
+    let turn = async |relay: &Relay, how: &str| {
+        for cert_id in &lanes[..2] {
+            relay.admin.post(&format!("/v1/lanes/{cert_id}/{how}"), &json!({})).await;
+        }
+    };
+    turn(&relay, "pause").await;
+    for round in 0..6 {
+        for user in ["joon", "jiho"] {
+            let randoms = 20 * round..20 * (round + 1);
+            assert_eq!(post(&relay, &long(user, randoms)).await.status, 202);
+            assert!(in_memory(&relay).await.iter().sum::<u64>() <= MAX);
+        }
+    }
+    let held = in_memory(&relay).await;
+    assert!(held.iter().all(|bytes| *bytes > 100_000), "both have their share: {held:?}");
+    // After a crash everything is due at once.
+    if let Some(app) = relay.app.take() {
+        app.abandon().await;
+    }
+    let relay = stage.start().await;
+    turn(&relay, "pause").await;
+    for random in 0..10 {
+        let taken = relay.send(&long("sora", random..random + 1)).await;
+        assert_eq!(relay.settled(&taken["message_id"]).await["deliveries"][0]["state"], "pushed");
+        assert!(in_memory(&relay).await.iter().sum::<u64>() <= MAX);
+    }
+    turn(&relay, "resume").await;
+    until("everything is sent", async || {
+        assert!(in_memory(&relay).await.iter().sum::<u64>() <= MAX);
+        relay.admin.get("/v1/ledger").await["in_flight"] == 0
+    })
+    .await;
+    let ledger = stage.settle(&relay, Duration::ZERO).await;
+    assert_eq!(ledger["terminals"], json!({ "pushed": 250 }));
+    until("nothing is held", async || in_memory(&relay).await.iter().all(|bytes| *bytes == 0))
+        .await;
+    assert_eq!(stage.sims.shown("fcm").len(), 10);
+}
+
+#[tokio::test]
+async fn what_is_more_urgent_goes_first_also_when_more_waits_than_a_lane_has_room_for() {
+    let stage = Stage::new(|settings| {
+        settings.queue.parcels_in_memory = 20;
+        settings.lanes.in_flight_max = 1;
+    })
+    .await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "huawei").await;
+    relay.device("joon", "huawei", cert_id, 1).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    let send = async |randoms: std::ops::Range<u32>, priority: &str, filler: usize| {
+        for random in randoms {
+            let words = format!("{priority} {}", "x".repeat(filler));
+            let mut message = text("mina", "joon", random, &words);
+            message["MsgPriority"] = json!(priority);
+            assert_eq!(post(&relay, &message).await.status, 202);
+        }
+    };
+    send(0..200, "Low", 0).await;
+    let low = in_memory(&relay).await[0];
+    // Long, so that it shows when they are in the lane.
+    send(200..203, "Normal", 5_000).await;
+    send(203..204, "High", 5_000).await;
+    until("they are in the lane", async || in_memory(&relay).await[0] > low + 4 * 4_000).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/resume"), &json!({})).await;
+    assert_eq!(stage.settle(&relay, Duration::ZERO).await["terminals"], json!({ "pushed": 204 }));
+    let order = priorities(&stage);
+    assert_eq!(order[..5], ["High", "Normal", "Normal", "Normal", "Low"]);
+    assert_eq!(order.len(), 204, "each once");
+    // More High ones than the lane has room for.
+    stage.sims.server.phones().clear();
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/pause"), &json!({})).await;
+    send(300..400, "Low", 0).await;
+    send(400..450, "High", 0).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/resume"), &json!({})).await;
+    stage.settle(&relay, Duration::ZERO).await;
+    let order = priorities(&stage);
+    // Every eighth is the one that waited longest, and the lane held some Low ones at times.
+    let early = order[..75].iter().filter(|priority| *priority == "High").count();
+    assert_eq!((early, order.len()), (50, 150), "{order:?}");
+}
+
+/// The priorities of what phones showed, in order: the first word of each text.
+fn priorities(stage: &Stage) -> Vec<String> {
+    let shown = stage.sims.shown("huawei");
+    let first = |body: &str| body.split(' ').next().unwrap_or_default().to_owned();
+    shown.iter().map(|shown| first(&shown.body)).collect()
+}
+
 /// A relay whose only lane has one parcel at a vendor that never answers, and one that waits.
 async fn stuck(age_max_s: u32) -> (Stage, Relay, u64) {
     let stage = Stage::new(|settings| {

@@ -22,6 +22,9 @@ pub struct LaneReport {
     pub condition: &'static str,
     /// Parcels waiting in memory.
     pub waiting: usize,
+    /// Bytes of the parcels in memory, those at the vendor included: its part of
+    /// `lanes.memory_mb`.
+    pub memory_bytes: usize,
     /// Deliveries at the vendor.
     pub in_flight: usize,
     /// Seconds until it goes on by itself.
@@ -74,12 +77,14 @@ impl Lane {
             }
             _ => None,
         };
+        let waiting = self.waiting();
         LaneReport {
             why,
             cert_id: self.cert_id,
             vendor: certificate.map(|cert| cert.vendor.profile().name),
             condition,
-            waiting: self.waiting().len(),
+            waiting: waiting.len(),
+            memory_bytes: waiting.held().bytes(),
             in_flight: pace.in_flight,
             resumes_in_s: closed.or(slow).map(|left| left.as_secs_f64().ceil() as u64),
         }
