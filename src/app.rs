@@ -394,6 +394,7 @@ fn callback_transport(settings: &Settings) -> anyhow::Result<Transport> {
         idle_timeout: Duration::from_secs(60),
         body_bytes_max: CALLBACK_REPLY_BYTES_MAX,
         connections_per_lane_max: 1,
+        http1_connections_per_lane_max: 1,
         ..TransportConfig::default()
     };
     Transport::new(config).context("prepare TLS for callbacks")

@@ -417,7 +417,7 @@ impl Credentials {
         Ok(self.open_row(&key, &row)?.1)
     }
 
-    /// Writes a certificate, with more rows of [`partition_of`] in the commit, and shows it.
+    /// Writes a certificate, with more rows of [`Partition::of_app`] in the commit, and shows it.
     async fn write(
         &self,
         mut certificate: Certificate,

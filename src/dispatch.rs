@@ -5,7 +5,7 @@
 //! in the store what is due: retries, what did not fit into memory, what a crash left behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foldhash::{HashMap, HashSet};
@@ -17,6 +17,7 @@ use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::dispatch::couriers::{Couriers, Desk};
+use crate::dispatch::errands::{Ahead, Errands};
 use crate::dispatch::lane::memory::Memory;
 use crate::dispatch::lane::{Lane, LaneReport};
 use crate::dispatch::send::{Delivered, Sender};
@@ -35,6 +36,7 @@ use crate::transport::Transport;
 
 pub mod breaker;
 mod couriers;
+mod errands;
 pub mod lane;
 mod push;
 pub mod send;
@@ -94,8 +96,8 @@ pub struct Dispatch {
     /// What all lanes hold.
     memory: Arc<Memory>,
     sweep: Notify,
-    /// Certificates whose parcels are to be claimed ahead of time: those due until then.
-    eager: Mutex<HashMap<CertId, UnixMs>>,
+    /// What the next look is to do besides claiming what is due.
+    errands: Mutex<Errands>,
     /// Messages that ingest is handing over: their rows are not to be claimed.
     births: Arc<Births>,
     full_lanes: Arc<FullLanes>,
@@ -120,7 +122,7 @@ impl Dispatch {
             settings,
             lanes: Mutex::new(HashMap::default()),
             sweep: Notify::new(),
-            eager: Mutex::default(),
+            errands: Mutex::default(),
             births: take_over.births(),
             full_lanes: take_over.full_lanes(),
             backlog: take_over.backlog(),
@@ -208,15 +210,12 @@ impl Dispatch {
 
     /// Looks at once at everything that waits for a certificate, also what is due only later.
     pub fn hurry(&self, cert_id: CertId) {
-        self.be_eager(cert_id, UnixMs(u64::MAX));
+        self.errands().look_ahead(cert_id, Ahead::all());
         self.sweep.notify_one();
     }
 
-    /// At the next look, claims also what is due only later, up to `until`.
-    fn be_eager(&self, cert_id: CertId, until: UnixMs) {
-        let mut eager = self.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = eager.entry(cert_id).or_insert(until);
-        *known = until.max(*known);
+    fn errands(&self) -> MutexGuard<'_, Errands> {
+        self.errands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// A message was withdrawn: what waits of it for a certificate ends now, also when nothing may
@@ -225,7 +224,8 @@ impl Dispatch {
         if let Some(lane) = self.running(cert_id) {
             lane.withdraw(message_id);
         }
-        self.hurry(cert_id);
+        self.errands().end(cert_id, message_id);
+        self.sweep.notify_one();
     }
 
     /// Looks at the store now: something became due.

@@ -27,7 +27,7 @@ use crate::telemetry::events;
 const REPLAY_LIFE_S: u32 = 3_600;
 
 /// Longest life of a replayed dead letter.
-const REPLAY_LIFE_S_MAX: u32 = 86_400;
+pub const REPLAY_LIFE_S_MAX: u32 = 86_400;
 
 /// Most dead letters replayed by one request.
 const REPLAY_MAX: usize = 10_000;
@@ -183,6 +183,7 @@ struct Replay {
     cert_id: Option<CertId>,
     message_ids: Option<Vec<MessageId>>,
     life_time_s: Option<u32>,
+    cursor: Option<String>,
 }
 
 /// `POST /v1/apps/{app}/dead-letters/replay`
@@ -218,7 +219,7 @@ async fn replay_letters(
     life: Duration,
 ) -> Result<Json<Value>, ApiError> {
     let enough_at = api.clock.instant() + api.request_timeout / 2;
-    let (mut replayed, mut cursor): (usize, Option<String>) = (0, None);
+    let (mut replayed, mut cursor) = (0, given.cursor.clone());
     loop {
         let at = cursor.as_deref();
         let (mut letters, next) =
@@ -231,11 +232,17 @@ async fn replay_letters(
         replayed += queued;
         api.ingest.requeued(queued);
         api.dispatch.look();
-        outcome?;
         cursor = next;
+        if let Err(error) = outcome {
+            if replayed == 0 {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, replayed, "some dead letters could not be replayed");
+        }
         let is_enough = replayed >= REPLAY_MAX || api.clock.instant() >= enough_at;
         if cursor.is_none() || is_enough {
-            return Ok(Json(json!({ "replayed": replayed, "more": cursor.is_some() })));
+            let more = cursor.is_some();
+            return Ok(Json(json!({ "replayed": replayed, "more": more, "cursor": cursor })));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::Api;
+use crate::api::operate::REPLAY_LIFE_S_MAX;
 use crate::app::expiry;
 use crate::app::partitions::parted;
 use crate::clock::Clock;
@@ -135,7 +136,10 @@ async fn forget(api: Arc<Api>, kept: Kept, mut stopping: watch::Receiver<bool>) 
         remove(&api, statistics::outdated(first), "statistics").await;
         let life = Duration::from_secs(u64::from(LIFE_TIME_S_MAX));
         remove(&api, message_names::outdated(before(now, life)), "message names").await;
-        if let Err(error) = api.withdrawn.forget_before(before(now, life)).await {
+        // A dead letter may be replayed at its end, and is not to ring when it was withdrawn.
+        let replayed = Duration::from_secs(u64::from(REPLAY_LIFE_S_MAX));
+        let longest = life + kept.dead_letters + replayed;
+        if let Err(error) = api.withdrawn.forget_before(before(now, longest)).await {
             tracing::warn!(%error, "old withdrawals could not be forgotten");
         }
     }

@@ -69,6 +69,9 @@ fn of_member(key: &Key) -> Option<Partition> {
 fn of_message(key: &Key) -> Option<Partition> {
     let id = if let Some(mut trace) = reader(&[Class::Trace], key) {
         trace.u128()?
+    } else if let Some(mut letter) = reader(&[Class::DeadLetter], key) {
+        letter.u64()?;
+        letter.u128()?
     } else {
         let mut name = reader(&[Class::MessageName], key)?;
         name.u32()?;
@@ -119,6 +122,13 @@ mod tests {
         assert_eq!(sizes(64), [(4, 1), (9, 3)]);
         assert_eq!(sizes(2), [(4, 1), (9, 2), (9, 1)]);
         assert_eq!(parted(Vec::new(), 64), []);
+    }
+
+    #[test]
+    fn a_dead_letter_lies_with_its_message() {
+        let id = MessageId::new(UnixMs(5), Partition::of_hash(9), 1);
+        let key = KeyBuilder::new(Class::DeadLetter).u64(1).u128(id.0).u16(3).finish();
+        assert_eq!(of_key(&key), Some(id.partition()));
     }
 
     #[test]

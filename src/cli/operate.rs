@@ -160,6 +160,9 @@ pub struct Replay {
     /// Only those of these messages; without it, all of the app
     #[arg(value_name = "MESSAGE_ID")]
     pub message_ids: Vec<String>,
+    /// Where an answer that said `more` left off
+    #[arg(long)]
+    pub cursor: Option<String>,
 }
 
 impl DeadLettersCommand {
@@ -178,10 +181,10 @@ impl DeadLettersCommand {
             DeadLettersCommand::Replay(replay) => {
                 let app = replay.app.segment();
                 let path = path(&["v1", "apps", &app, "dead-letters", "replay"]);
-                let body = match replay.message_ids.as_slice() {
-                    [] => json!({}),
-                    ids => json!({ "message_ids": ids }),
-                };
+                let mut body = json!({ "cursor": replay.cursor });
+                if !replay.message_ids.is_empty() {
+                    body["message_ids"] = json!(replay.message_ids);
+                }
                 Ok(Answer::record(&client.post(&path, &body).await?, format))
             }
         }

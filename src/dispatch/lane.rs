@@ -207,6 +207,7 @@ impl Lane {
             if taken.len() >= TOGETHER_MAX {
                 self.wake.notify_one();
             }
+            self.note_taken(&waiting);
             return taken;
         }
         let expired = waiting.take_expired(now);
@@ -224,6 +225,7 @@ impl Lane {
         pace.passes(blocked, instant)?;
         let mut waiting = self.waiting();
         let next = self.start_next(&mut pace, &mut waiting, instant);
+        self.note_taken(&waiting);
         if self.has_room(&pace) && !waiting.is_empty() {
             self.wake.notify_one();
         }
@@ -309,6 +311,19 @@ impl Lane {
 
     fn set_behind(&self, least: u8) {
         if self.behind.swap(least + 1, Ordering::Relaxed) != least + 1 {
+            self.tell_ingest();
+        }
+    }
+
+    /// Something went out: when it was the last of the least urgent, nothing gives way to their
+    /// like any more, and it must not pass what waits in the store.
+    fn note_taken(&self, waiting: &Waiting) {
+        if !self.is_behind() {
+            return;
+        }
+        let (order, least) = (Ordering::Relaxed, waiting.least_urgent() + 1);
+        let lower = |behind| (behind > least).then_some(least);
+        if self.behind.fetch_update(order, order, lower).is_ok() {
             self.tell_ingest();
         }
     }

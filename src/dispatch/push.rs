@@ -1,6 +1,7 @@
 //! One request's way: its turn on a connection, one more look at the rules when that took long, the
 //! answers.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::credentials::Certificate;
@@ -36,6 +37,8 @@ pub(super) struct Ready<'a> {
     pub(super) renewed: bool,
     pub(super) notification: Notification,
     pub(super) held: &'a Held,
+    /// Deliveries, by their place, whose device got another token while they waited.
+    pub(super) renewed_tokens: Mutex<Vec<(usize, Delivery)>>,
 }
 
 impl Dispatch {
@@ -79,10 +82,12 @@ impl Dispatch {
             }
             Err(error) => {
                 let vendor = ready.certificate.vendor.profile().name;
+                let latency = self.rooms.clock.instant().saturating_duration_since(asked);
+                lane.request_took(vendor, latency);
                 events::request_unanswered(vendor, error.cause());
                 let is_run = || lane.handshake_failed() >= HANDSHAKES_MAX;
                 let answer = unanswered(ready.certificate, &error, is_run);
-                vec![Said::Answered { answer, status: 0, latency: Duration::ZERO }; open.len()]
+                vec![Said::Answered { answer, status: 0, latency }; open.len()]
             }
         }
     }
@@ -105,6 +110,13 @@ impl Dispatch {
                 return self.postponed(vec![None; open.len()]);
             }
         };
+        let renewed = open.iter().copied().zip(&part.deliveries);
+        let renewed = renewed.filter(|(index, now)| whole.deliveries[*index].token != now.token);
+        ready
+            .renewed_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(renewed.map(|(index, now)| (index, now.clone())));
         let open = unsaid(&said);
         let targets = targets(&part, &open);
         // They fit into one request: there were as many or more in the one before.

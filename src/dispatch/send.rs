@@ -1,6 +1,6 @@
 //! One parcel's way: signing in, a second look at the rules, rendering, the requests (`push`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -137,7 +137,13 @@ impl Dispatch {
             let answers = match access {
                 Ok(access) => {
                     let connections = self.sender.connections(certificate, generation);
-                    self.send(lane, certificate, (access, connections), held, &open).await
+                    let access = (access, connections);
+                    let (answers, renewed) =
+                        self.send(lane, certificate, access, held, &open).await;
+                    for (index, delivery) in renewed {
+                        held.parcel.deliveries[index] = delivery;
+                    }
+                    answers
                 }
                 Err(refused) => {
                     let Refused { answer, status, .. } = *refused;
@@ -217,7 +223,8 @@ impl Dispatch {
         Ok(said)
     }
 
-    /// Sends to the deliveries at `open`; one answer for each, in order.
+    /// Sends to the deliveries at `open`; one answer for each, in order. Answers too which of the
+    /// parcel's deliveries, by their place, went to another token than before.
     async fn send(
         &self,
         lane: &Lane,
@@ -225,13 +232,21 @@ impl Dispatch {
         (access, connections): (Option<AccessToken>, Connections),
         held: &Held,
         open: &[usize],
-    ) -> Vec<Said> {
+    ) -> (Vec<Said>, Vec<(usize, Delivery)>) {
         let notification = match self.render(certificate, held) {
             Ok(notification) => notification,
-            Err(why) => return vec![Said::TooLarge { why }; open.len()],
+            Err(why) => return (vec![Said::TooLarge { why }; open.len()], Vec::new()),
         };
         let renewed = outcome::was_renewed(Some(certificate), held);
-        let ready = Ready { certificate, access, connections, renewed, notification, held };
+        let ready = Ready {
+            certificate,
+            access,
+            connections,
+            renewed,
+            notification,
+            held,
+            renewed_tokens: Mutex::default(),
+        };
         let targets = targets(&held.parcel, open);
         let pushes = self.encode(&ready, &targets);
         let mut said = Vec::with_capacity(open.len());
@@ -244,7 +259,8 @@ impl Dispatch {
         if let Some(access) = &ready.access {
             self.refused(lane, &ready, access, &said);
         }
-        said
+        let renewed = ready.renewed_tokens.into_inner();
+        (said, renewed.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets an access token that was refused, because of itself or of the time it carries.

@@ -5,18 +5,22 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::HashMap;
+use foldhash::HashSet;
 
 use crate::dispatch::Dispatch;
+use crate::dispatch::errands::{Ahead, Errands};
 use crate::dispatch::lane::Lane;
-use crate::model::id::CertId;
+use crate::model::id::MessageId;
 use crate::model::time::UnixMs;
 use crate::queue::{self, Held};
 use crate::store::keys::{after_prefix, just_after};
-use crate::store::{Batch, Key, Scope, StoreError};
+use crate::store::{Batch, Key, Row, Scope, StoreError};
 
 /// Rows read at a time.
 const PAGE: usize = 256;
+
+/// Pages looked through for rows of withdrawn messages.
+const WITHDRAWN_PAGES: usize = 32;
 
 /// Shortest time between two sweeps: a burst of wake-ups is one sweep.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -63,15 +67,10 @@ pub async fn run(dispatch: Arc<Dispatch>) {
 
 /// Looks at every lane's rows once. Answers when the next row is due that is not yet.
 async fn sweep(dispatch: &Arc<Dispatch>, horizon: Duration) -> Result<Option<UnixMs>, StoreError> {
-    let eager = std::mem::take(
-        &mut *dispatch.eager.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
-    );
-    let swept = sweep_lanes(dispatch, horizon, &eager).await;
+    let errands = std::mem::take(&mut *dispatch.errands());
+    let swept = sweep_lanes(dispatch, horizon, &errands).await;
     if swept.is_err() {
-        // What was asked for is still to be done.
-        for (cert_id, until) in eager {
-            dispatch.be_eager(cert_id, until);
-        }
+        dispatch.errands().resume(errands);
     }
     swept
 }
@@ -79,7 +78,7 @@ async fn sweep(dispatch: &Arc<Dispatch>, horizon: Duration) -> Result<Option<Uni
 async fn sweep_lanes(
     dispatch: &Arc<Dispatch>,
     horizon: Duration,
-    eager: &HashMap<CertId, UnixMs>,
+    errands: &Errands,
 ) -> Result<Option<UnixMs>, StoreError> {
     let now = dispatch.rooms.clock.now();
     let mut next: Option<UnixMs> = None;
@@ -91,21 +90,75 @@ async fn sweep_lanes(
         let of_lane = queue::of_certificate(cert_id);
         range.start = after_prefix(&of_lane.start);
         let lane = dispatch.lane(cert_id);
-        let until = now.after(horizon).max(eager.get(&cert_id).copied().unwrap_or(now));
-        let due = queue::due(cert_id, until);
         if lane.room() > 0 {
             lane.drop_unleased(now);
         }
-        match bring(dispatch, &lane, due, of_lane).await? {
-            Brought::All { next: soonest } => {
-                next = [next, soonest].into_iter().flatten().min();
-            }
-            // The lane asks for more when it has room, and then this is still meant.
-            Brought::Some if until > now => dispatch.be_eager(cert_id, until),
-            Brought::Some => {}
+        if let Some(ids) = errands.withdrawn_of(cert_id) {
+            end_withdrawn(dispatch, &lane, of_lane.clone(), ids).await?;
         }
+        let wish = (horizon > Duration::ZERO).then(|| Ahead::up_to(now.after(horizon)));
+        let asked = errands.ahead_of(cert_id).cloned();
+        let ahead = match (wish, asked) {
+            (Some(wish), Some(asked)) => Some(wish.and(asked)),
+            (wish, asked) => wish.or(asked),
+        };
+        let soonest = sweep_lane(dispatch, &lane, (now, ahead), of_lane).await?;
+        next = [next, soonest].into_iter().flatten().min();
     }
     Ok(next)
+}
+
+/// Brings a lane what is due, and then what is to be claimed ahead of time. Answers when its next
+/// row is due.
+async fn sweep_lane(
+    dispatch: &Arc<Dispatch>,
+    lane: &Lane,
+    (now, ahead): (UnixMs, Option<Ahead>),
+    of_lane: Range<Key>,
+) -> Result<Option<UnixMs>, StoreError> {
+    let due = queue::due(lane.cert_id(), now);
+    let later = due.end.clone();
+    // The lane asks for more when it has room, and then what is left is still meant.
+    let next = match (bring(dispatch, lane, due, &of_lane, None).await?, ahead) {
+        (Brought::All { next }, None) => next,
+        (Brought::Some { .. }, None) => None,
+        (Brought::Some { .. }, Some(ahead)) => {
+            dispatch.errands().look_ahead(lane.cert_id(), ahead);
+            None
+        }
+        (Brought::All { next }, Some(mut ahead)) => {
+            let until = queue::due(lane.cert_id(), ahead.until()).end.min(of_lane.end.clone());
+            let range = ahead.within(later..until);
+            if range.start < range.end
+                && let Brought::Some { reached } =
+                    bring(dispatch, lane, range, &of_lane, Some(&mut ahead)).await?
+                && let Some(left) = ahead.beyond(reached)
+            {
+                dispatch.errands().look_ahead(lane.cert_id(), left);
+            }
+            next
+        }
+    };
+    Ok(next)
+}
+
+/// Brings a lane the rows of withdrawn messages, which end there. What lies behind very many others
+/// ends when its turn comes.
+async fn end_withdrawn(
+    dispatch: &Arc<Dispatch>,
+    lane: &Lane,
+    mut range: Range<Key>,
+    ids: &HashSet<MessageId>,
+) -> Result<(), StoreError> {
+    for _ in 0..WITHDRAWN_PAGES {
+        let rows = dispatch.rooms.store.scan(Scope::Everywhere, range.clone(), PAGE).await?;
+        let Some((last, _)) = rows.last() else { break };
+        range.start = just_after(last);
+        let is_one = |key: &Key| queue::id_of(key).is_some_and(|(id, _)| ids.contains(&id));
+        let rows = rows.into_iter().filter(|(key, _)| is_one(key)).collect();
+        claim(dispatch, lane, claimable(dispatch, lane, rows)).await?;
+    }
+    Ok(())
 }
 
 async fn first(dispatch: &Dispatch, range: Range<Key>) -> Result<Option<Key>, StoreError> {
@@ -117,67 +170,81 @@ async fn first(dispatch: &Dispatch, range: Range<Key>) -> Result<Option<Key>, St
 enum Brought {
     /// Every row that was meant; when the next one is due.
     All { next: Option<UnixMs> },
-    /// As many as it has room for.
-    Some,
+    /// As many as it has room for, up to this key.
+    Some { reached: Key },
 }
 
-/// Claims due rows as long as the lane has room.
+/// Claims rows as long as the lane has room: those of `due`, or of them those that are meant
+/// `ahead` of time.
 async fn bring(
     dispatch: &Arc<Dispatch>,
     lane: &Lane,
     mut due: Range<Key>,
-    of_lane: Range<Key>,
+    of_lane: &Range<Key>,
+    mut ahead: Option<&mut Ahead>,
 ) -> Result<Brought, StoreError> {
     loop {
         let room = lane.room().min(PAGE);
         if room == 0 {
-            let left = first(dispatch, due).await?;
+            let left = first(dispatch, due.clone()).await?;
             lane.fell_behind(left.as_ref().and_then(queue::waits_since));
-            return Ok(Brought::Some);
+            return Ok(Brought::Some { reached: due.start });
         }
         let rows = dispatch.rooms.store.scan(Scope::Everywhere, due.clone(), room).await?;
         let last_page = rows.len() < room;
         let Some((last, _)) = rows.last() else { break };
         due.start = just_after(last);
-        let mut claims = Vec::with_capacity(rows.len());
-        let (mut bytes, mut left) = (0, None);
-        let now = dispatch.rooms.clock.now();
-        for (key, row) in rows {
-            // Ahead of time only what nobody holds may be claimed. The order of the two questions
-            // matters: a birth ends after the lane has the parcel.
-            if queue::due_of(&key).is_some_and(|due| due > now)
-                && queue::id_of(&key).is_some_and(|(id, _)| dispatch.births.is_on_its_way(id))
-            {
-                continue;
-            }
-            if queue::id_of(&key).is_some_and(|id| lane.has(id)) {
-                continue;
-            }
-            if !lane.fits(row.len(), bytes) {
-                left = Some(queue::waits_since(&key));
-                break;
-            }
-            bytes += row.len();
-            match queue::read(key, row) {
-                Ok(held) => claims.push(held),
-                Err(error) => tracing::error!(%error, "a parcel cannot be read and is left alone"),
-            }
+        let mut claims = claimable(dispatch, lane, rows);
+        if let Some(ahead) = &ahead {
+            claims.retain(|held| ahead.means(held.id()));
+        }
+        let mut bytes = 0;
+        let too_many = claims.iter().position(|held| {
+            let fits = lane.fits(held.row.len(), bytes);
+            bytes += held.row.len();
+            !fits
+        });
+        let left = too_many.map(|index| claims.drain(index..).collect::<Vec<_>>());
+        if let Some(ahead) = &mut ahead {
+            ahead.claimed(claims.iter().map(Held::id));
         }
         claim(dispatch, lane, claims).await?;
-        if let Some(since) = left {
-            lane.fell_behind(since);
-            return Ok(Brought::Some);
+        if let Some(first) = left.as_ref().and_then(|left| left.first()) {
+            lane.fell_behind(queue::waits_since(&first.key));
+            return Ok(Brought::Some { reached: first.key.clone() });
         }
         if last_page {
             break;
         }
     }
-    let behind = due.end..of_lane.end;
+    let behind = due.end..of_lane.end.clone();
     if behind.start >= behind.end {
         return Ok(Brought::All { next: None });
     }
     let next = first(dispatch, behind).await?;
     Ok(Brought::All { next: next.as_ref().and_then(queue::due_of) })
+}
+
+/// Those of the rows that nobody holds. Ahead of time nothing else may be claimed.
+fn claimable(dispatch: &Dispatch, lane: &Lane, rows: Vec<Row>) -> Vec<Held> {
+    let now = dispatch.rooms.clock.now();
+    let mut claimable = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        // The order of the two questions matters: a birth ends after the lane has the parcel.
+        if queue::due_of(&key).is_some_and(|due| due > now)
+            && queue::id_of(&key).is_some_and(|(id, _)| dispatch.births.is_on_its_way(id))
+        {
+            continue;
+        }
+        if queue::id_of(&key).is_some_and(|id| lane.has(id)) {
+            continue;
+        }
+        match queue::read(key, row) {
+            Ok(held) => claimable.push(held),
+            Err(error) => tracing::error!(%error, "a parcel cannot be read and is left alone"),
+        }
+    }
+    claimable
 }
 
 /// Moves rows forward by the lease; whoever moves a row first has it.

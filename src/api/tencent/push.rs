@@ -57,12 +57,6 @@ fn with_badge_mode(mut push: Value) -> Result<Value, Fail> {
     Ok(push)
 }
 
-/// Whether a push has something of its own to show.
-fn says_something(push: &Value) -> bool {
-    let filled = |name: &str| push[name].as_str().is_some_and(|text| !text.is_empty());
-    filled("Title") || filled("Desc")
-}
-
 /// Where a push to all may have its text from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextFrom {
@@ -78,11 +72,16 @@ fn push_to_all(given: &Fields<'_>, text: TextFrom) -> Result<(Value, bool), Fail
     let push: Option<Value> = given.optional("OfflinePushInfo", BAD_PUSH_INFO)?;
     let push = with_badge_mode(push.unwrap_or_else(|| json!({})))?;
     let with_body = text == TextFrom::Message || push["PushFlag"] == 1;
-    if !with_body && !says_something(&push) {
-        let info = "OfflinePushInfo must have a Title or a Desc: a push derives none from MsgBody";
-        return Err(Fail::new(BAD_PUSH_INFO, info));
-    }
     Ok((push, with_body))
+}
+
+/// Checks the message of a push to all. A pure push that says nothing is wrong in its push info.
+fn check(message: &[u8], text: TextFrom) -> Result<(), Fail> {
+    let parsed = Message::parse(&addressed(message, &["nobody".into()]));
+    parsed.map(drop).map_err(|invalid| match text {
+        TextFrom::PushInfo => Fail::from(invalid).renumbered(&[(90_002, BAD_PUSH_INFO)]),
+        TextFrom::Message => invalid.into(),
+    })
 }
 
 /// `timpush/batch`
@@ -142,8 +141,12 @@ pub async fn all(
     }
     let whole = message.clone().copy(given, &["MsgBody"]).finish();
     // Nobody could be told of a mistake later.
-    Message::parse(&addressed(&whole, &["nobody".into()]))?;
-    let message = if with_body { whole } else { message.finish() };
+    check(&whole, text)?;
+    let message = match with_body {
+        true => whole,
+        false => message.finish(),
+    };
+    check(&message, text)?;
     let made = api.front_door.tasks.make(caller.app.app, random, message).await;
     let task = made.map_err(|error| match error {
         TaskError::TooSoon => Fail::new(90_024, error.to_string()),

@@ -26,7 +26,7 @@ use crate::dedupe::DedupeRule;
 use crate::message_names::Name;
 use crate::model::app::App;
 use crate::model::device::{Device, Platform, Presence};
-use crate::model::id::{CertId, Conversation, GroupId, UserId};
+use crate::model::id::{Conversation, GroupId, UserId};
 use crate::model::message::WITH_MUTE;
 use crate::model::time::UnixMs;
 use crate::telemetry::events::{self, TurnedAway};
@@ -249,18 +249,9 @@ impl Hook<'_> {
             _ => self.happened_at(now),
         };
         let conversation = Conversation::C2c(peer);
-        let devices = self
-            .api
-            .registry
-            .mark_read(self.app.app, &user, &conversation, at.min(now), unread)
-            .await?;
-        let mut hurried: Vec<CertId> = Vec::new();
-        for device in devices {
-            if !hurried.contains(&device.cert_id) {
-                hurried.push(device.cert_id);
-                self.api.dispatch.hurry(device.cert_id);
-            }
-        }
+        let registry = &self.api.registry;
+        // What waits is looked at once more before it goes, and ends then.
+        registry.mark_read(self.app.app, &user, &conversation, at.min(now), unread).await?;
         Ok(fields(json!({})))
     }
 

@@ -182,7 +182,7 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// What the message says, as it was written, without its white space.
+    /// A digest of what the message says, however it is written.
     fn digest(&self) -> u128 {
         content_digest(present(self.body).or(present(self.push)).map_or("", RawValue::get))
     }

@@ -158,3 +158,37 @@ async fn a_long_wait_of_one_device_holds_up_no_other_of_its_parcel() {
     assert_eq!(ledger["terminals"], json!({ "pushed": 2 }));
     assert_eq!(state(0).await["attempts"].as_array().map(Vec::len), Some(2));
 }
+
+#[tokio::test]
+async fn an_early_look_tries_each_once_however_little_a_lane_holds() {
+    let stage = Stage::new(|settings| {
+        settings.queue.parcels_in_memory = 2;
+        settings.lanes.breaker_failures = 1_000;
+        settings.lanes.backoff_base_ms = 60_000;
+    })
+    .await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, "fcm").await;
+    relay.device("joon", "fcm", cert_id, 1).await;
+    let fails = json!({ "status": 503 });
+    fault(&stage, json!({ "vendor": "fcm", "match": { "path": "/v1/projects" }, "action": fails }));
+    let mut ids = Vec::new();
+    for random in 0..10 {
+        ids.push(relay.send(&text("mina", "joon", random, "hi")).await["message_id"].clone());
+    }
+    let tries = async || {
+        let mut tries = Vec::new();
+        for id in &ids {
+            let explained = relay.explain(id).await;
+            tries.push(explained["deliveries"][0]["attempts"].as_array().map_or(0, Vec::len));
+        }
+        tries
+    };
+    until("each was tried", async || tries().await.iter().all(|tries| *tries == 1)).await;
+    relay.admin.post(&format!("/v1/lanes/{cert_id}/resume"), &json!({})).await;
+    until("each was tried once more", async || tries().await.iter().all(|tries| *tries >= 2)).await;
+    for _ in 0..50 {
+        relay.admin.get("/v1/lanes").await;
+    }
+    assert_eq!(tries().await, [2; 10]);
+}
