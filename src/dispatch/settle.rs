@@ -12,10 +12,11 @@ use crate::credentials::Certificate;
 use crate::dispatch::Dispatch;
 use crate::dispatch::lane::{Belief, Lane, Turn};
 use crate::model::id::Partition;
-use crate::outcome::{Effect, Settlement};
+use crate::outcome::{Effect, Said, Settlement};
 use crate::results::event::{CertificateBroken, Event};
 use crate::store::{Batch, StoreError};
 use crate::telemetry::events;
+use crate::vendor::Verdict;
 
 /// Most parcels settled together.
 const TOGETHER_MAX: usize = 512;
@@ -61,25 +62,46 @@ pub async fn run(
                         drop(pending);
                     });
                 }
-                result => settled.push((parcel, generation, result.ok(), pending)),
+                result => {
+                    settled.push((Settled { parcel, generation, effect: result.ok() }, pending))
+                }
             }
         }
+        let learned: Vec<Learned> =
+            settled.iter().map(|(settled, _)| dispatch.learn(&lane, settled)).collect();
         // Together, so that what they write shares what durability costs: each dead token is a
         // commit of its own.
-        let (dispatch, lane) = (&dispatch, &lane);
-        let conclude = |(parcel, generation, effect, pending)| async move {
-            dispatch.conclude(lane, &parcel, generation, effect).await;
+        let retiring = settled.iter().zip(&learned).filter(|(_, learned)| learned.retires);
+        join_all(retiring.map(|((it, _), _)| dispatch.rooms.outcome.retire_dead(&it.parcel))).await;
+        for ((settled, pending), learned) in settled.into_iter().zip(learned) {
+            dispatch.conclude(&lane, settled, learned).await;
             drop(pending);
-        };
-        join_all(settled.into_iter().map(conclude)).await;
+        }
     }
+}
+
+/// A parcel that is written down. Without an effect the outcome was void: either somebody took over
+/// after a lost lease, or an earlier try of ours was applied although its answer was lost. Both
+/// times the row is not ours.
+struct Settled {
+    parcel: Settlement,
+    /// Of the connections it was sent on.
+    generation: u32,
+    effect: Option<Effect>,
+}
+
+/// What a settled parcel taught its lane.
+struct Learned {
+    turn: Option<Turn>,
+    /// Its dead tokens are to be retired.
+    retires: bool,
 }
 
 impl Dispatch {
     /// Writes an outcome down, as often as it takes: until then the parcel is not done with.
     async fn settle_later(&self, lane: &Lane, parcel: Settlement, generation: u32) {
         let mut wait = WAIT_MIN;
-        let settled = loop {
+        let effect = loop {
             if self.is_draining() {
                 break None;
             }
@@ -92,41 +114,42 @@ impl Dispatch {
             }
             wait = (wait * 2).min(WAIT_MAX);
         };
-        self.conclude(lane, &parcel, generation, settled).await;
+        let settled = Settled { parcel, generation, effect };
+        let learned = self.learn(lane, &settled);
+        if learned.retires {
+            self.rooms.outcome.retire_dead(&settled.parcel).await;
+        }
+        self.conclude(lane, settled, learned).await;
     }
 
-    /// What follows from a settled parcel. Without an effect the outcome was void: either somebody
-    /// took over after a lost lease, or an earlier try of ours was applied although its answer was
-    /// lost. Both times the row is not ours.
-    async fn conclude(
-        &self,
-        lane: &Lane,
-        parcel: &Settlement,
-        generation: u32,
-        effect: Option<Effect>,
-    ) {
-        let mut turn = None;
-        if let Some(effect) = &effect {
-            // Before anything is waited for: the next parcel's answer is judged by what this one's
-            // taught the lane.
-            let belief = lane.belief(effect);
-            turn = lane.learn(effect, self.rooms.clock.instant());
-            match belief {
-                Belief::Held => self.rooms.outcome.retire_dead(parcel).await,
-                Belief::Lost => {
-                    let vendor = parcel.certificate.as_deref();
-                    let vendor = vendor.map_or("", |cert| cert.vendor.profile().name);
-                    events::tokens_doubted(lane.cert_id().0, vendor, effect.suspects);
-                }
-                Belief::None => {}
-            }
+    /// What the lane learns of a parcel, before anything is waited for: the next one's answer is
+    /// judged by it.
+    fn learn(&self, lane: &Lane, settled: &Settled) -> Learned {
+        let Settled { parcel, effect, .. } = settled;
+        let Some(effect) = effect else { return Learned { turn: None, retires: false } };
+        let belief = lane.belief(effect);
+        let turn = lane.learn(effect, self.rooms.clock.instant());
+        if belief == Belief::Lost {
+            let vendor = parcel.certificate.as_deref();
+            let vendor = vendor.map_or("", |cert| cert.vendor.profile().name);
+            events::tokens_doubted(lane.cert_id().0, vendor, effect.suspects);
         }
+        let is_dead = |said: &Said| {
+            said.answer().is_some_and(|one| matches!(one.verdict, Verdict::TokenDead { .. }))
+        };
+        let retires = belief == Belief::Held && parcel.said.iter().any(is_dead);
+        Learned { turn, retires }
+    }
+
+    /// What follows from a settled parcel.
+    async fn conclude(&self, lane: &Lane, settled: Settled, learned: Learned) {
+        let Settled { parcel, generation, effect } = settled;
         // First let go of it: what follows may look for its row, which is due again.
         lane.release(parcel.held.id());
         match effect {
             Some(effect) => {
                 let certificate = parcel.certificate.as_deref();
-                self.act(lane, certificate, (generation, turn), &effect).await;
+                self.act(lane, certificate, (generation, learned.turn), &effect).await;
             }
             None => {
                 tracing::info!(
