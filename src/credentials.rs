@@ -286,7 +286,7 @@ impl Credentials {
             identity: BTreeMap::new(),
         };
         let made = self.build(info, &credential)?;
-        known.check_options(&made.sending)?;
+        vendor::check_options(known, &made.sending)?;
         let made = self.write(made, &credential, draft.described, Batch::default()).await?;
         *highest = cert_id.0.max(*highest);
         Ok(made)
@@ -332,7 +332,7 @@ impl Credentials {
         };
         let changed = self.build(info, &credential)?;
         if is_asked {
-            changed.vendor.check_options(&changed.sending)?;
+            vendor::check_options(changed.vendor, &changed.sending)?;
         }
         self.write(changed, &credential, draft.described, Batch::default()).await
     }

@@ -37,20 +37,20 @@ const FORGET_EVERY: Duration = Duration::from_secs(20);
 const ROWS_PER_COMMIT: usize = 64;
 
 /// Commits of removals handed in together while there is time.
-const COMMITS_UNHURRIED: usize = 4;
+const COMMITS_UNHURRIED: usize = 8;
 
 /// Commits of removals handed in together when there is none.
-const COMMITS_HURRIED: usize = 16;
+const COMMITS_HURRIED: usize = 48;
 
 /// Traces are kept at least so long, however large the store is.
 const KEEP_MIN: Duration = Duration::from_secs(60);
 
 /// Pause after so many removals when there is no time, so that forgetting never starves taking.
-const BREATH: Duration = Duration::from_millis(20);
+const BREATH: Duration = Duration::from_millis(10);
 
 /// For so long removals take their time: seen marks come due by the window, hundreds of thousands
 /// at once, and nobody waits for their end. What is left then is removed as fast as may be.
-const UNHURRIED: Duration = Duration::from_secs(60);
+const UNHURRIED: Duration = Duration::from_secs(20);
 
 /// While there is time, the pause after removals in multiples of what they took.
 const REST: u32 = 4;

@@ -33,6 +33,7 @@ const APPLE: Profile = Profile {
     parcel_deliveries_max: 100,
     batches: false,
     badges: Badges::PerTarget,
+    token_kinds: true,
     protocol: Protocol::Http2,
     title_units_max: None,
     body_units_max: None,

@@ -72,11 +72,15 @@ pub fn text_with_title(
     if let Some(body) = said(&message.elements, words, prefix) {
         return Text { title: title.map_or_else(|| names(message, words), str::to_owned), body };
     }
-    // Nothing fits this reader: any language is better than none, then the title alone.
-    let foreign = entries.iter().find_map(|entry| filled(&entry.desc));
-    match (foreign, title) {
-        (Some(desc), title) => Text {
-            title: title.map_or_else(|| names(message, words), str::to_owned),
+    // Nothing fits this reader: any language is better than none, title and text of one where it
+    // has both, then a title alone.
+    let foreign = entries.iter().find_map(|entry| Some((filled(&entry.desc)?, entry)));
+    let any_title = || entries.iter().find_map(|entry| filled(&entry.title));
+    match (foreign, title.or_else(|| foreign.is_none().then(any_title).flatten())) {
+        (Some((desc, entry)), title) => Text {
+            title: title
+                .or(filled(&entry.title))
+                .map_or_else(|| names(message, words), str::to_owned),
             body: desc.to_owned(),
         },
         (None, Some(title)) => Text { title: names(message, words), body: title.to_owned() },
@@ -320,6 +324,11 @@ mod tests {
                {{"Language":"fr","Desc":"Dfr"}}]}}"#
         );
         assert_eq!(both(&foreign, "sv"), ("New message".into(), "Dfr".into()));
+        let whole = r#""OfflinePushInfo":{"MultiLanguageContent":[
+            {"Language":"fr","Title":"Tfr","Desc":"Dfr"}]}"#;
+        assert_eq!(both(whole, "sv"), ("Tfr".into(), "Dfr".into()), "not half of it in another");
+        let title = r#""OfflinePushInfo":{"MultiLanguageContent":[{"Language":"fr","Title":"T"}]}"#;
+        assert_eq!(both(title, "sv"), ("New message".into(), "T".into()));
     }
 
     #[test]

@@ -40,8 +40,9 @@ pub struct Life {
     answers: AtomicUsize,
     /// How many it had at the last look of the PING timer.
     answers_before: AtomicUsize,
-    /// We gave up on a request here.
-    given_up: AtomicBool,
+    /// Its end is no failure to connect: we gave up on a request here, or HTTP/1.1 carries one,
+    /// which may be answered and the connection over before anybody looks.
+    excused: AtomicBool,
     /// Some request has ended here, well or badly.
     finished: AtomicBool,
     /// Some request has ended here since the last look of the idle timer.
@@ -66,7 +67,7 @@ impl Life {
             draining: AtomicBool::new(false),
             answers: AtomicUsize::new(0),
             answers_before: AtomicUsize::new(0),
-            given_up: AtomicBool::new(false),
+            excused: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             warm: AtomicBool::new(!http2),
@@ -140,7 +141,7 @@ impl Life {
     }
 
     /// A connection that ended before the peer answered anything is a failure to connect, and
-    /// whoever waits for it must hear of it: unless it ended because we did not wait longer.
+    /// whoever waits for it must hear of it.
     fn ended(&self, error: Option<String>) {
         if let Some(error) = &error {
             tracing::debug!(error, "a connection ended");
@@ -148,7 +149,7 @@ impl Life {
         if let Some(pool) = self.pool.upgrade()
             && self.answers.load(Ordering::Relaxed) == 0
             && self.alert.get().is_none()
-            && !self.given_up.load(Ordering::Relaxed)
+            && !self.excused.load(Ordering::Relaxed)
         {
             pool.failed(TransportError::NotSent(match error {
                 Some(error) => format!("closed at once: {error}"),
@@ -270,6 +271,11 @@ impl Connection {
         self.life.answers.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whatever ends it now is no failure to connect, though the peer may have answered nothing.
+    pub fn excuse(&self) {
+        self.life.excused.store(true, Ordering::Relaxed);
+    }
+
     /// How many requests the peer has answered here.
     pub fn answers(&self) -> usize {
         self.life.answers.load(Ordering::Relaxed)
@@ -302,7 +308,7 @@ pub struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.asked.is_some() {
-            self.connection.life.given_up.store(true, Ordering::Relaxed);
+            self.connection.excuse();
         }
         if let Sender::Http1(sender) = &self.connection.sender
             && sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()

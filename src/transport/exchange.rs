@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Response, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
@@ -11,6 +11,12 @@ use hyper::client::conn::TrySendError;
 use crate::transport::connection::{Body, Sender, Slot, with_source};
 use crate::transport::http2::{self, Unanswered};
 use crate::transport::{Reply, Request};
+
+/// Whether a server closes its HTTP/1.1 connection after this answer.
+fn is_last(headers: &HeaderMap) -> bool {
+    let says = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    says.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("close"))
+}
 
 type HyperRequest = http::Request<Body>;
 
@@ -65,12 +71,13 @@ impl Slot {
                 let request = http1_request(request)?;
                 *handed = true;
                 self.asked = Some(self.connection.answers());
+                self.connection.excuse();
                 let sent = sender.try_send_request(request).await;
                 self.asked = None;
                 let answer = sent.map_err(|why| self.judge_http1(why))?;
                 self.connection.answered();
                 let (reply, whole) = self.read(answer, body_bytes_max).await?;
-                if whole {
+                if whole && !is_last(&reply.headers) {
                     *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
                 }
                 Ok(reply)

@@ -43,6 +43,7 @@ static PROFILE: Profile = Profile {
     parcel_deliveries_max: 100,
     batches: false,
     badges: Badges::PerTarget,
+    token_kinds: false,
     protocol: Protocol::Any,
     title_units_max: None,
     body_units_max: None,

@@ -59,6 +59,7 @@ pub const HUAWEI: Profile = Profile {
     parcel_deliveries_max: TOKENS_MAX,
     batches: true,
     badges: Badges::PerParcel,
+    token_kinds: false,
     protocol: Protocol::Any,
     title_units_max: Some(60),
     body_units_max: Some(600),

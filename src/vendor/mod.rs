@@ -320,6 +320,24 @@ impl Answer {
     }
 }
 
+/// Checks the options of an upload by what is fixed about the vendor, and by its own rules.
+///
+/// # Errors
+/// As [`Vendor::check_options`].
+pub fn check_options(
+    vendor: &dyn Vendor,
+    certificate: &SendingCertificate,
+) -> Result<(), CredentialError> {
+    let options = &certificate.options;
+    if !vendor.profile().token_kinds {
+        let asked = [("voip", options.voip), ("live_activity", options.live_activity)];
+        if let Some((field, _)) = asked.into_iter().find(|(_, is_set)| *is_set) {
+            return Err(upload::bad_option(field, "this vendor has no tokens of that kind"));
+        }
+    }
+    vendor.check_options(certificate)
+}
+
 /// One push vendor. Pure: no clock, no network, no store.
 pub trait Vendor: Send + Sync + 'static {
     /// What is fixed about it.

@@ -56,6 +56,7 @@ pub const OPPO: Profile = Profile {
     parcel_deliveries_max: TOKENS_MAX,
     batches: true,
     badges: Badges::PerTarget,
+    token_kinds: false,
     protocol: Protocol::Any,
     title_units_max: Some(50),
     body_units_max: Some(50),

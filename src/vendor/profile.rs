@@ -29,6 +29,9 @@ pub struct Profile {
     pub batches: bool,
     /// How the number on the app's icon is changed.
     pub badges: Badges,
+    /// Whether each of its tokens is for one kind of push: alerts, calls (`voip`) or Live
+    /// Activities (`live_activity`).
+    pub token_kinds: bool,
     /// HTTP version.
     pub protocol: Protocol,
     /// Longest title in UTF-16 units; `None` when only the payload size counts.

@@ -48,6 +48,7 @@ pub const XIAOMI: Profile = Profile {
     batches: true,
     // The launcher counts by itself.
     badges: Badges::None,
+    token_kinds: false,
     protocol: Protocol::Any,
     title_units_max: Some(49),
     body_units_max: Some(127),

@@ -196,6 +196,20 @@ async fn options_against_the_vendors_rules_are_refused() {
 }
 
 #[tokio::test]
+async fn options_for_tokens_of_one_kind_are_refused_where_there_are_none() {
+    let bench = Bench::start().await;
+    for vendor in ["fcm", "huawei", "xiaomi", "oppo"] {
+        let made = upload(&bench, vendor).await;
+        for option in ["voip", "live_activity"] {
+            let change = json!({ "options": { option: true } });
+            let field = format!("options.{option}");
+            let refused = (400, "option_malformed", Some(field.as_str()));
+            bench.admin.refused("PUT", &at(&made), &change, refused.0, refused.1, refused.2).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_sent_by_a_deleted_certificate_ends_as_cert_not_found() {
     let bench = Bench::start().await;
     let made = upload(&bench, "xiaomi").await;

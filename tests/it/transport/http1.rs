@@ -54,6 +54,24 @@ async fn http1_requests_in_parallel_take_a_connection_each_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_after_each_answer_is_asked_on_new_connections() {
+    let (peer, transport) = (Peer::bind().await, transport(|_| ()));
+    for head in ["HTTP/1.1 200 OK\r\nconnection: close\r\n", "HTTP/1.1 200 OK\r\n"] {
+        let sent: Vec<_> = (0..8).map(|_| send(&transport, lane(Protocol::Any), &peer)).collect();
+        for _ in 0..8 {
+            let mut socket = peer.accept().await;
+            read_http1(&mut socket, BODY.len()).await;
+            let answer = format!("{head}content-length: 0\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await.expect("open");
+            socket.shutdown().await.expect("open");
+        }
+        for sent in sent {
+            ok(sent).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn busy_connections_are_no_failure_and_one_we_gave_up_is_replaced() {
     let (peer, transport) =
         (Peer::bind().await, transport(|c| c.http1_connections_per_lane_max = 1));
