@@ -209,7 +209,7 @@ impl Dispatch {
     }
 
     /// Looks at once at everything that waits for a certificate, also what is due only later.
-    pub fn hurry(&self, cert_id: CertId) {
+    fn hurry(&self, cert_id: CertId) {
         self.errands().look_ahead(cert_id, Ahead::all());
         self.sweep.notify_one();
     }

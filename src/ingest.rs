@@ -21,6 +21,7 @@ use crate::model::id::{DeviceId, MessageId, Partition, UserId};
 use crate::model::message::{Invalid, Message, Posted, Priority, Wire};
 use crate::model::reason::{Reason, Terminal};
 use crate::model::time::UnixMs;
+use crate::plan::Common;
 use crate::policy::{Phase, RuleSettings};
 use crate::queue::handover::{Born, HandOver};
 use crate::queue::{self, Held};
@@ -127,6 +128,20 @@ struct Draft {
     partition: Partition,
     /// Nothing but these devices, when set.
     only: Option<Vec<(UserId, DeviceId)>>,
+}
+
+impl Draft {
+    /// What all parcels of it have in common.
+    fn common<'a>(&'a self, app: &'a App, expires_at: UnixMs) -> Common<'a> {
+        Common {
+            app: app.app,
+            default_locale: &app.settings.default_locale,
+            message: &self.message,
+            message_id: self.message_id,
+            expires_at,
+            content: self.content.clone(),
+        }
+    }
 }
 
 /// A message ready to be committed.
@@ -358,14 +373,7 @@ impl Ingest {
     ) -> (Opening, Vec<Held>) {
         let Decided { mut opening, allowed, counted } = decided;
         batch.add.extend(counted);
-        let common = crate::plan::Common {
-            app: app.app,
-            default_locale: &app.settings.default_locale,
-            message: &draft.message,
-            message_id: draft.message_id,
-            expires_at: opening.facts.expires_at,
-            content: draft.content.clone(),
-        };
+        let common = draft.common(app, opening.facts.expires_at);
         if self.settings.include_text {
             let text = crate::render::text::text(&draft.message, None, common.default_locale);
             opening.text = Some((text.title, text.body));

@@ -53,14 +53,7 @@ impl Ingest {
     /// What would follow when everything that may ring were sent now, up to the vendors.
     fn rendered(&self, app: &App, draft: &Draft, decided: Decided, now: UnixMs) -> Trace {
         let Decided { opening, allowed, .. } = decided;
-        let common = Common {
-            app: app.app,
-            default_locale: &app.settings.default_locale,
-            message: &draft.message,
-            message_id: draft.message_id,
-            expires_at: opening.facts.expires_at,
-            content: draft.content.clone(),
-        };
+        let common = draft.common(app, opening.facts.expires_at);
         let mut results = Vec::new();
         for parcel in plan::parcels(&common, allowed) {
             let Some(why) = self.too_large(&common, &parcel) else { continue };

@@ -60,29 +60,35 @@ async fn a_connection_that_shrinks_to_one_stream_loses_nothing() {
     }
 }
 
+/// A relay whose messages wait, for connections that have no streams any more: each served what it
+/// had begun, then others were opened, then none was left.
+async fn without_streams(vendor: &str) -> (Stage, Relay, Vec<Value>) {
+    let stage = Stage::new(|settings| settings.lanes.request_deadline_s = 300).await;
+    let relay = stage.first().await;
+    let cert_id = relay.certificate(&stage.sims, vendor).await;
+    relay.device("joon", vendor, cert_id, 1).await;
+    fault(
+        &stage,
+        json!({ "vendor": vendor, "match": { "path": pushes(vendor) },
+            "action": { "streams": 0 } }),
+    );
+    let ids = send_all(&relay).await;
+    let mut before = (0, 0);
+    until("the relay waits", async || {
+        relay.admin.get("/v1/lanes").await;
+        let now = stage.sims.server.phones().rung(vendor);
+        before = if now == before.0 { (now, before.1 + 1) } else { (now, 0) };
+        now > 0 && before.1 > 200
+    })
+    .await;
+    (stage, relay, ids)
+}
+
 #[tokio::test]
 async fn connections_without_streams_are_waited_for_until_they_have_some_again() {
     for vendor in MANY_STREAMS {
-        let stage = Stage::new(|settings| settings.lanes.request_deadline_s = 300).await;
-        let relay = stage.first().await;
-        let cert_id = relay.certificate(&stage.sims, vendor).await;
-        relay.device("joon", vendor, cert_id, 1).await;
-        fault(
-            &stage,
-            json!({ "vendor": vendor, "match": { "path": pushes(vendor) },
-                "action": { "streams": 0 } }),
-        );
-        let ids = send_all(&relay).await;
-        // Every connection serves what it had begun, then others are opened, then none is left.
+        let (stage, relay, ids) = without_streams(vendor).await;
         let served = || stage.sims.server.phones().rung(vendor);
-        let mut before = (0, 0);
-        until("the relay waits", async || {
-            relay.admin.get("/v1/lanes").await;
-            let now = served();
-            before = if now == before.0 { (now, before.1 + 1) } else { (now, 0) };
-            now > 0 && before.1 > 200
-        })
-        .await;
         assert!(served() < u64::from(MESSAGES), "{vendor}: {} were served", served());
         assert_eq!(stage.sims.server.connections(), 8, "{vendor}: as many as a lane may have");
         stage.sims.server.faults().clear();
@@ -93,24 +99,8 @@ async fn connections_without_streams_are_waited_for_until_they_have_some_again()
 #[tokio::test]
 async fn what_waited_for_a_connection_is_looked_at_once_more_before_it_goes() {
     for vendor in MANY_STREAMS {
-        let stage = Stage::new(|settings| settings.lanes.request_deadline_s = 300).await;
-        let relay = stage.first().await;
-        let cert_id = relay.certificate(&stage.sims, vendor).await;
-        relay.device("joon", vendor, cert_id, 1).await;
-        fault(
-            &stage,
-            json!({ "vendor": vendor, "match": { "path": pushes(vendor) },
-                "action": { "streams": 0 } }),
-        );
-        let ids = send_all(&relay).await;
+        let (stage, relay, ids) = without_streams(vendor).await;
         let rung = || stage.sims.server.phones().rung(vendor);
-        let mut before = (0, 0);
-        until("the relay waits", async || {
-            relay.admin.get("/v1/lanes").await;
-            before = if rung() == before.0 { (rung(), before.1 + 1) } else { (rung(), 0) };
-            rung() > 0 && before.1 > 200
-        })
-        .await;
         for id in &ids {
             let path = relay.path(&format!("/messages/{}", id.as_str().expect("an id")));
             relay.admin.call("DELETE", &path, &Value::Null).await;
